@@ -1,0 +1,106 @@
+import { readFileSync } from 'node:fs'
+import { posix } from 'node:path'
+import { expect, test } from 'vitest'
+import { packageNames, read, root, sourcesOf } from './sources.ts'
+
+// The layers of packages/core/src, as the architecture page of the docs draws them. A file imports from its own layer or one
+// above it (a smaller number). A new file is put here on purpose.
+const layers: Record<number, string[]> = {
+  1: ['token-source.ts', 'token-set.ts', 'session-record.ts', 'errors.ts', 'deadline.ts', 'secure-url.ts'],
+  2: ['token-store.ts', 'lock.ts', 'memory-store.ts', 'client.ts', 'client-authentication.ts', 'token-response.ts'],
+  3: ['renewal-policy.ts', 'token-manager.ts'],
+  4: ['grants/*', 'authenticated-fetch.ts', 'ky.ts'],
+  5: ['index.ts'],
+}
+
+// Who may call oauth4webapi: where the protocol is spoken. Anybody may name its types.
+const speaksProtocol = ['client.ts', 'client-authentication.ts', 'grants/*']
+
+const matches = (file: string, patterns: string[]) => patterns.some((p) => posix.matchesGlob(file, p))
+const layerOf = (file: string) => Number(Object.entries(layers).find(([, patterns]) => matches(file, patterns))?.[0])
+
+test('the reader of these tests sees every kind of import, and every any', () => {
+  const { imports, saysAny } = read(
+    'a.ts',
+    `import a from 'a'; import { type B } from 'b'; import 'c'; export * from 'd'; export type { E } from 'e'
+     const f = await import('f'); let g: import('g').G; export const any = (x: unknown) => x as never`,
+  )
+  expect(imports.map(({ specifier, typeOnly }) => (typeOnly ? `type ${specifier}` : specifier)).sort()).toEqual([
+    'a',
+    'c',
+    'd',
+    'f',
+    'type b',
+    'type e',
+    'type g',
+  ])
+  expect(saysAny).toBe(false)
+  expect(read('b.ts', 'export const b = JSON.parse("1") as any').saysAny).toBe(true)
+})
+
+test('every file of core belongs to a declared layer', () => {
+  expect(
+    sourcesOf('core')
+      .map((file) => file.name)
+      .filter((name) => Number.isNaN(layerOf(name))),
+  ).toEqual([])
+})
+
+test('a file of core imports only from its own layer or one above', () => {
+  const downward = sourcesOf('core').flatMap(({ name, imports }) =>
+    imports
+      .filter(({ specifier }) => specifier.startsWith('.'))
+      .map(({ specifier }) => posix.join(posix.dirname(name), specifier))
+      .filter((target) => !(layerOf(target) <= layerOf(name)))
+      .map((target) => `${name} → ${target}`),
+  )
+  expect(downward).toEqual([])
+})
+
+test('only the client, the grants and the imported strategies call oauth4webapi, and only ky.ts imports ky', () => {
+  const outsiders = sourcesOf('core').flatMap(({ name, imports }) =>
+    imports
+      .filter(({ specifier, typeOnly }) => {
+        if (specifier === 'ky') return name !== 'ky.ts'
+        return specifier === 'oauth4webapi' && !typeOnly && !matches(name, speaksProtocol)
+      })
+      .map(({ specifier }) => `${name} → ${specifier}`),
+  )
+  expect(outsiders).toEqual([])
+})
+
+test('nothing in core imports ky.ts, so that nobody pays for ky unasked', () => {
+  const importers = sourcesOf('core').filter(({ imports }) =>
+    imports.some(({ specifier }) => /\/ky\.ts$/.test(specifier)),
+  )
+  expect(importers.map((file) => file.name)).toEqual([])
+})
+
+test.each(['browser', 'node'] as const)('%s knows core by its two entries only', (name) => {
+  const foreign = sourcesOf(name).flatMap((file) =>
+    file.imports
+      .filter(({ specifier }) => {
+        if (specifier === '@keyturn/core') return false
+        if (specifier === '@keyturn/core/ky') return file.name !== 'ky.ts'
+        return specifier.startsWith('@keyturn/') || posix.join(posix.dirname(file.name), specifier).startsWith('..')
+      })
+      .map(({ specifier }) => `${file.name} → ${specifier}`),
+  )
+  expect(foreign).toEqual([])
+})
+
+test.each(packageNames)('%s imports only what its package.json declares', (name) => {
+  const { dependencies } = JSON.parse(readFileSync(`${root}packages/${name}/package.json`, 'utf8'))
+  const allowed = (specifier: string) =>
+    specifier.startsWith('.') ||
+    (specifier.startsWith('node:') && name === 'node') ||
+    Object.keys(dependencies).some((d) => specifier === d || specifier.startsWith(`${d}/`))
+  expect(sourcesOf(name).flatMap((file) => file.imports.filter((i) => !allowed(i.specifier)))).toEqual([])
+})
+
+test.each(packageNames)('no file of %s is longer than 250 lines, says any or silences the compiler', (name) => {
+  const offenders = sourcesOf(name).filter(
+    ({ text, saysAny }) => text.trimEnd().split('\n').length > 250 || saysAny || /@ts-(ignore|nocheck)/.test(text),
+  )
+  expect(offenders.map((file) => file.name)).toEqual([])
+})

@@ -1,0 +1,54 @@
+import { globSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { playwright } from '@vitest/browser-playwright'
+import { msw } from 'msw/vite'
+import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config'
+import { chromiumArgs, chromiumPath } from './scripts/chromium.mjs'
+import { ClosingLine } from './scripts/closing-line.ts'
+
+const root = fileURLToPath(new URL('.', import.meta.url))
+
+// Tests run on the sources; what must see `dist` (child processes, tarballs) finds it because `npm test` builds first.
+const alias = ['core', 'browser', 'node'].flatMap((name) => [
+  { find: new RegExp(`^@keyturn/${name}$`), replacement: `${root}packages/${name}/src/index.ts` },
+  { find: new RegExp(`^@keyturn/${name}/ky$`), replacement: `${root}packages/${name}/src/ky.ts` },
+])
+
+const onNode = (name: string, include: string, testTimeout = 10_000): TestProjectInlineConfiguration => ({
+  resolve: { alias },
+  test: { name, include: [include], environment: 'node', testTimeout, hookTimeout: testTimeout },
+})
+
+const browserTests = 'packages/browser/test/**/*.test.ts'
+
+const inChromium = (executablePath = ''): TestProjectInlineConfiguration => ({
+  resolve: { alias },
+  publicDir: `${root}packages/browser/test/public`,
+  plugins: [msw({ mode: 'worker-only' })], // serves /mockServiceWorker.js
+  test: {
+    name: 'browser',
+    include: [browserTests],
+    testTimeout: 30_000,
+    browser: {
+      enabled: true,
+      headless: true,
+      screenshotFailures: false,
+      provider: playwright({ launchOptions: { ...(executablePath && { executablePath }), args: chromiumArgs } }),
+      instances: [{ browser: 'chromium' }],
+    },
+  },
+})
+
+export default defineConfig({
+  test: {
+    projects: [
+      onNode('core', 'packages/core/test/**/*.test.ts'),
+      onNode('node', 'packages/node/test/**/*.test.ts'),
+      onNode('examples', 'examples/*/test/**/*.test.ts', 120_000),
+      onNode('repository', 'scripts/test/**/*.test.ts', 120_000),
+      ...(globSync(browserTests, { cwd: root }).length > 0 ? [inChromium(await chromiumPath())] : []),
+    ],
+    reporters: ['default', new ClosingLine()],
+    coverage: { provider: 'v8', include: ['packages/*/src/**'] },
+  },
+})
