@@ -1,0 +1,107 @@
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import Provider from 'oidc-provider'
+import { type Fault, Faults, type RequestEntry } from './faults.ts'
+import { serveLoginPages } from './login-pages.ts'
+import { createMemory } from './memory-adapter.ts'
+import { registerPasswordGrant } from './password-grant.ts'
+import { type Api, providerConfiguration } from './provider-configuration.ts'
+
+export interface AuthorizationServerOptions {
+  /** Default 127.0.0.1. */
+  host?: string
+  /** Default: any that is free. */
+  port?: number
+  /** Resource indicators (RFC 8707), each with the scopes `api:read` and `api:write` unless it says otherwise. */
+  apis?: (string | Api)[]
+  /** Whole seconds; default 5. */
+  accessTokenTTL?: number
+  /** Whole seconds, counted anew by every rotation; default 3600. */
+  refreshTokenTTL?: number
+  /** Of the confidential client `web`; without any it does not exist. */
+  redirectUris?: string[]
+  /** Whose pages may call the server; their `/` and `/callback` are redirect URIs of `spa` and `spa-dpop`. */
+  spaOrigins?: string[]
+  /** Whether every DPoP proof needs a nonce of the server (RFC 9449 section 8); default false. */
+  dpopNonce?: boolean
+}
+
+export interface AuthorizationServer {
+  issuer: string
+  provider: Provider
+  /** Every request since the start, oldest first. */
+  log: RequestEntry[]
+  /** How many spent refresh tokens were presented again. */
+  readonly reuses: number
+  /** How many token requests came that are as the filter says. */
+  tokenRequests(filter?: Partial<RequestEntry>): number
+  /** What the token endpoint does wrong from now on; nothing makes it well again. */
+  fault(fault?: Fault): void
+  /** Ends every user's grant and sign-in; tokens of machines, and JWTs until they expire, stay good. */
+  revokeAll(): void
+  /** Refuses all connections, and cuts those that there are, until `back()`. */
+  away(): Promise<void>
+  back(): Promise<void>
+  stop(): Promise<void>
+}
+
+/** An authorization server on the loopback interface that strictly rotates refresh tokens and forgets all in the end. */
+export async function startAuthorizationServer(options: AuthorizationServerOptions = {}): Promise<AuthorizationServer> {
+  const { host = '127.0.0.1', port = 0, accessTokenTTL = 5, refreshTokenTTL = 3600 } = options
+  const { redirectUris = [], spaOrigins = [], dpopNonce = false } = options
+  const apis = (options.apis ?? []).map((api) =>
+    typeof api === 'string' ? { resource: api, scopes: ['api:read', 'api:write'] } : api,
+  )
+
+  const server = createServer()
+  const listen = async (at: number) => {
+    server.listen(at, host)
+    await once(server, 'listening')
+    const address = server.address()
+    return typeof address === 'object' && address ? address.port : at
+  }
+  const away = async () => {
+    if (!server.listening) return
+    const closed = once(server, 'close')
+    server.close()
+    server.closeAllConnections()
+    await closed
+  }
+
+  const ownPort = await listen(port)
+  const issuer = `http://${host}:${ownPort}`
+  const memory = createMemory()
+  const provider = new Provider(
+    issuer,
+    providerConfiguration({ apis, accessTokenTTL, refreshTokenTTL, redirectUris, spaOrigins, dpopNonce, memory }),
+  )
+  const faults = new Faults(provider)
+  serveLoginPages(provider)
+  registerPasswordGrant(provider, apis, accessTokenTTL)
+
+  let reuses = 0
+  const spent = new Set<unknown>()
+  provider.on('refresh_token.consumed', (refreshToken) => spent.add(refreshToken.jti))
+  provider.on('grant.error', (ctx, error) => {
+    if (error.error === 'invalid_grant' && spent.has(ctx.oidc.body?.refresh_token)) reuses += 1
+  })
+  server.on('request', provider.callback())
+
+  return {
+    issuer,
+    provider,
+    log: faults.log,
+    get reuses() {
+      return reuses
+    },
+    tokenRequests: (filter) => faults.tokenRequests(filter),
+    fault: (fault) => faults.set(fault),
+    revokeAll: () =>
+      memory.forget(['Grant', 'Session', 'RefreshToken', 'AccessToken', 'AuthorizationCode', 'DeviceCode']),
+    away,
+    back: async () => {
+      if (!server.listening) await listen(ownPort)
+    },
+    stop: away,
+  }
+}

@@ -1,0 +1,71 @@
+import { apiRoutes, type Apis } from './api-routes.ts'
+import { replayable } from './replayable.ts'
+import type { AccessTokenRequest, TokenSource } from './token-source.ts'
+
+export interface AuthenticatedFetchOptions {
+  /** Required: where a token may go, and which. Everything else is fetched without one. */
+  apis: Apis
+  /** The fetch underneath. Default: the platform's. */
+  fetch?: typeof fetch | undefined
+}
+
+/**
+ * A fetch that sends a valid token wherever `apis` says so (RFC 6750 section 2.1) and, after a 401, tries once more with
+ * another one. It rejects as fetch does, and with an `OAuthError` where no token can be had.
+ */
+export function authenticatedFetch(source: TokenSource, options: AuthenticatedFetchOptions): typeof fetch {
+  const routeOf = apiRoutes(options.apis)
+  const plain: typeof fetch = (input, init) => (options.fetch ?? fetch)(input, init)
+
+  return async (input, init) => {
+    const given = input instanceof Request ? input : undefined
+    const url = given?.url ?? String(input)
+    const route = routeOf(url)
+    const own = new Headers(init?.headers ?? given?.headers)
+    if (route === undefined || own.has('authorization')) return plain(input, init)
+
+    const signal = init?.signal ?? given?.signal ?? undefined
+    const method = wireMethod(init?.method ?? given?.method ?? 'GET')
+    const attempts = replayable(input, init)
+
+    const authorize = async (rejectedToken?: string) => {
+      const special = signal !== undefined || rejectedToken !== undefined
+      const request: AccessTokenRequest | undefined = special ? { ...route.request, signal, rejectedToken } : route.request
+      if (source.authorize) return source.authorize({ ...request, method, url })
+      return { accessToken: await source.getAccessToken(request), headers: {} }
+    }
+    const send = ({ accessToken, headers: proof }: Awaited<ReturnType<typeof authorize>>) => {
+      const [target, rest, headers] = attempts.next(own)
+      headers.set('authorization', `Bearer ${accessToken}`)
+      for (const [name, value] of Object.entries(proof)) headers.set(name, value)
+      return plain(target, { ...rest, headers })
+    }
+
+    const first = await authorize()
+    const response = await send(first)
+    if (!refusesToken(response) || (response.url && routeOf(response.url) !== route) || !attempts.again) return response
+    let second: typeof first
+    try {
+      second = await authorize(first.accessToken)
+    } catch (error) {
+      if (signal?.aborted) throw error
+      return response // R3: no other token can be had, so the API's own answer is the answer
+    }
+    if (second.accessToken === first.accessToken) return response
+    await response.body?.cancel()
+    return send(second)
+  }
+}
+
+/** A 401 that is about the token: its challenge is ours, or it shows none (CORS hides it). */
+function refusesToken({ status, headers }: Response): boolean {
+  if (status !== 401) return false
+  const challenge = headers.get('www-authenticate') ?? ''
+  const namesScheme = /^\s*[\w!#$%&'*+.^`|~-]+(\s|,|$)/.test(challenge)
+  return !namesScheme || /(^|[\s,])(bearer|dpop)(\s|,|$)/i.test(challenge)
+}
+
+/** As fetch sends it: only these are put in capitals (Fetch Standard, methods). */
+function wireMethod(method: string): string {
+  return /^(delete|get|head|options|post|put)$/i.test(method) ? method.toUpperCase() : method
+}

@@ -1,0 +1,31 @@
+/**
+ * Gives `work` a signal and at most `ms` milliseconds; then rejects with `late()`, whether `work` heeds the signal or
+ * not. Own timers rather than `AbortSignal.timeout`: that one cannot be moved by a fake clock.
+ */
+export async function within<T>(ms: number, late: () => Error, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const controller = new AbortController()
+  let timer: ReturnType<typeof setTimeout> | undefined
+  const expiry = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      const error = late()
+      reject(error)
+      controller.abort(error)
+    }, ms)
+  })
+  try {
+    return await Promise.race([work(controller.signal), expiry])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/** Waits for `shared` until the caller's own signal aborts; `shared` goes on. */
+export function unlessAborted<T>(shared: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return shared
+  return new Promise<T>((resolve, reject) => {
+    const abort = () => reject(signal.reason)
+    if (signal.aborted) return abort()
+    signal.addEventListener('abort', abort, { once: true })
+    shared.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
+  })
+}

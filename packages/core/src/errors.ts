@@ -1,0 +1,143 @@
+/** Every `code` an `OAuthError` can have; docs/errors.md tells the long story of each. */
+export type OAuthErrorCode =
+  // what the developer set up
+  | 'invalid-options'
+  | 'insecure-url'
+  | 'insecure-context'
+  | 'discovery-failed'
+  | 'issuer-mismatch'
+  | 'invalid-metadata'
+  // what the authorization server said
+  | 'client-refused'
+  | 'credentials-refused'
+  | 'request-refused'
+  | 'invalid-response'
+  // what keeps a token from coming
+  | 'network'
+  | 'timeout'
+  | 'server-error'
+  | 'throttled'
+  | 'token-rejected'
+  | 'busy'
+  | 'storage'
+  | 'callback-failed'
+  // who has to act
+  | 'login-required'
+  | 'session-ended'
+  | 'invalid-state'
+  | 'authorization-refused'
+  | 'exchange-failed'
+  | 'navigation-failed'
+
+/** What an error carries besides its message. */
+export interface OAuthErrorDetails {
+  cause?: unknown
+  /** Trying again later can work, with nothing changed. */
+  retryable?: boolean | undefined
+  /** One sentence: what to change. */
+  fix?: string | undefined
+}
+
+/** Every rejection of this SDK is one of these; `code` tells which, `fix` what to change. It never carries a secret. */
+export class OAuthError extends Error {
+  override name = 'OAuthError'
+  readonly code: OAuthErrorCode
+  readonly retryable: boolean
+  readonly fix?: string | undefined
+
+  constructor(code: OAuthErrorCode, message: string, details: OAuthErrorDetails = {}) {
+    super(message, { cause: stripped(details.cause) })
+    this.code = code
+    this.retryable = details.retryable ?? false
+    this.fix = details.fix
+  }
+}
+
+/** Nobody is signed in, or the session ended: call `login()`. */
+export class LoginRequiredError extends OAuthError {
+  override name = 'LoginRequiredError'
+}
+
+/** An error response (RFC 6749 section 5.2) and its HTTP status. */
+export interface ServerAnswer {
+  readonly error: string
+  readonly errorDescription?: string | undefined
+  readonly status: number
+}
+
+/** The authorization server answered with an error (RFC 6749 section 5.2). */
+export class AuthorizationServerError extends OAuthError {
+  override name = 'AuthorizationServerError'
+  /** The server's own error code, such as `invalid_client`. */
+  readonly error: string
+  readonly errorDescription?: string | undefined
+  /** HTTP status. */
+  readonly status: number
+
+  constructor(
+    code: OAuthErrorCode,
+    answer: ServerAnswer,
+    details?: OAuthErrorDetails,
+  ) {
+    const { error, errorDescription, status } = answer
+    super(code, `The authorization server said ${error}${errorDescription ? `: ${errorDescription}` : ''}`, details)
+    this.error = error
+    this.errorDescription = errorDescription
+    this.status = status
+  }
+
+  /** What the server said, as plain data. */
+  get answer(): ServerAnswer {
+    const { error, errorDescription, status } = this
+    return { error, errorDescription, status }
+  }
+}
+
+/** The authorization response cannot be trusted or used, or says error (RFC 6749 section 4.1.2.1). */
+export class InvalidCallbackError extends OAuthError {
+  override name = 'InvalidCallbackError'
+  /** The server's own error code, such as `access_denied`. */
+  readonly error?: string | undefined
+  /** What the app gave to `login()`, where the login could be found. */
+  readonly appState?: unknown
+
+  constructor(
+    code: OAuthErrorCode,
+    message: string,
+    details: OAuthErrorDetails & { error?: string | undefined; appState?: unknown },
+  ) {
+    super(code, message, details)
+    this.error = details.error
+    this.appState = details.appState
+  }
+}
+
+/** No valid token can be had at present; nothing is lost, trying again from `retryAt` on can work. */
+export class TokenUnavailableError extends OAuthError {
+  override name = 'TokenUnavailableError'
+  /** Epoch milliseconds before which nothing is tried. */
+  readonly retryAt: number
+
+  constructor(code: OAuthErrorCode, message: string, details: OAuthErrorDetails & { retryAt?: number | undefined } = {}) {
+    super(code, message, { retryable: true, ...details })
+    this.retryAt = details.retryAt ?? Date.now()
+  }
+}
+
+/** The token store failed. Never thrown for a token that is still valid in memory. */
+export class StoreError extends OAuthError {
+  override name = 'StoreError'
+
+  constructor(message: string, details: OAuthErrorDetails = {}) {
+    super('storage', message, { retryable: true, ...details })
+  }
+}
+
+/** Errors of others may carry requests and response bodies: only their name, message and code are kept. */
+function stripped(cause: unknown): unknown {
+  if (cause === undefined || cause instanceof OAuthError) return cause
+  if (!(cause instanceof Error)) return undefined
+  const { name, message } = cause
+  const { code } = (cause.cause ?? cause) as { code?: unknown }
+  return Object.assign(new Error(message), { name }, typeof code === 'string' && { code })
+}

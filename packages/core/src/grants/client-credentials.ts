@@ -1,0 +1,9 @@
+import type { Grant } from '../renewal.ts'
+import { type SourceOptions, TokenManager } from '../token-manager.ts'
+import { tokenParameters } from '../token-parameters.ts'
+
+/** Machine tokens: the client asks for itself (RFC 6749 section 4.4). Throws an `OAuthError` for options that cannot work. */
+export function clientCredentials(options: SourceOptions): TokenManager {
+  const grant: Grant = (client, request) => client.tokenRequest('client_credentials', tokenParameters(request))
+  return new TokenManager(grant, options, { name: 'client_credentials', oneSession: false, asksAgain: true })
+}

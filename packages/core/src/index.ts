@@ -1,0 +1,37 @@
+export type { Api, Apis } from './api-routes.ts'
+export { type AuthenticatedFetchOptions, authenticatedFetch } from './authenticated-fetch.ts'
+export type { AuthorizationServer, Client, ClientOptions, TokenRequestChecks } from './client.ts'
+export { type ClientAuthentication, clientSecretBasic, clientSecretPost, none } from './client-authentication.ts'
+export {
+  AuthorizationServerError,
+  InvalidCallbackError,
+  LoginRequiredError,
+  OAuthError,
+  type OAuthErrorCode,
+  type ServerAnswer,
+  StoreError,
+  TokenUnavailableError,
+} from './errors.ts'
+export {
+  AuthorizationCodeFlow,
+  type AuthorizationCodeOptions,
+  authorizationCode,
+  type LoginOptions,
+  type LoginResult,
+  type LogoutOptions,
+  type UserAgent,
+} from './grants/authorization-code.ts'
+export { clientCredentials } from './grants/client-credentials.ts'
+export { type PasswordOptions, password } from './grants/password.ts'
+export { type RefreshTokenOptions, refreshToken } from './grants/refresh-token.ts'
+export { LocalLocks } from './lock.ts'
+export { memoryStore } from './memory-store.ts'
+export type { Grant, TokenRequest } from './renewal.ts'
+export type { Failure, SessionEnd, SessionRecord, StoredToken, TimelineEvent } from './session-record.ts'
+export type { SessionSnapshot } from './session-snapshot.ts'
+export { type GrantKind, type SourceOptions, type Stats, TokenManager } from './token-manager.ts'
+export { tokenParameters } from './token-parameters.ts'
+export type { Claims, IssuedTokenSet, TokenSet } from './token-set.ts'
+export type { AccessTokenRequest, TokenSource } from './token-source.ts'
+export type { Lease, StoredRecord, TokenStore } from './token-store.ts'
+export { memoryTransactions, type Transaction, type TransactionStore } from './transaction-store.ts'

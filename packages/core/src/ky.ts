@@ -1,0 +1,10 @@
+import ky, { type KyInstance, type Options } from 'ky'
+import { type AuthenticatedFetchOptions, authenticatedFetch } from './authenticated-fetch.ts'
+import type { TokenSource } from './token-source.ts'
+
+export interface AuthenticatedKyOptions extends Omit<Options, 'fetch'>, AuthenticatedFetchOptions {}
+
+/** A ky instance over `authenticatedFetch`: token and proof are fresh at each of its attempts. */
+export function authenticatedKy(source: TokenSource, { apis, fetch, ...options }: AuthenticatedKyOptions): KyInstance {
+  return ky.create({ ...options, fetch: authenticatedFetch(source, { apis, fetch }) })
+}

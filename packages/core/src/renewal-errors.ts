@@ -1,0 +1,30 @@
+import { AuthorizationServerError, LoginRequiredError, OAuthError, TokenUnavailableError } from './errors.ts'
+import type { Failure, SessionEnd } from './session-record.ts'
+
+/** The lock was lost, or somebody wrote first: what is there now has to be looked at again. */
+export function lostLease(): OAuthError {
+  return new TokenUnavailableError('busy', 'Somebody else who shares the token store was faster')
+}
+
+export function sessionEnded(reason: SessionEnd['reason'], cause?: OAuthError): OAuthError {
+  return new LoginRequiredError('session-ended', `The session ended: ${reason}`, { cause, fix: 'Call login().' })
+}
+
+/** What callers get while a failure forbids to ask: the server's own refusal, or when to come back. */
+export function duringBackOff(failure: Failure, last: OAuthError | undefined): OAuthError {
+  const { code, answer, retryAt } = failure
+  if (last?.code === code && !last.retryable) return last
+  if (answer) return new AuthorizationServerError(code, answer, { fix: last?.fix })
+  const until = new Date(retryAt).toISOString()
+  return new TokenUnavailableError(code, `The last attempt failed (${code}); not asked again before ${until}`, {
+    cause: last,
+    fix: last?.fix,
+    retryAt,
+  })
+}
+
+/** Everything that callbacks of the app throw, as an error of ours. */
+export function ours(error: unknown): OAuthError {
+  if (error instanceof OAuthError) return error
+  return new TokenUnavailableError('callback-failed', 'A function given in the options failed', { cause: error })
+}

@@ -1,0 +1,63 @@
+import type { Failure, SessionRecord } from './session-record.ts'
+
+/** Milliseconds after a token's issue at which it should be renewed, must be renewed, and is expired. */
+export interface Thresholds {
+  should: number
+  must: number
+  expired: number
+}
+
+/** Where `factor` comes from: drawn once, so that those who share a store do not all wake at once. */
+export const drawFactor = (): number => 0.75 + Math.random() / 2
+
+/** R2: `lifetime` in milliseconds; `factor` between 0.75 and 1.25. */
+export function thresholds(lifetime: number, factor: number): Thresholds {
+  const lead = Math.min(lifetime * 0.2, 300_000) * factor
+  return { should: lifetime - lead, must: lifetime - Math.min(10_000, lifetime * 0.05), expired: lifetime }
+}
+
+const FIRST_DELAY = 1000
+const LONGEST_DELAY = 120_000
+
+function doubled(count: number): number {
+  return Math.min(FIRST_DELAY * 2 ** (count - 1), LONGEST_DELAY)
+}
+
+/** R8: the failure to remember after one more of them; `told` is when the server wants to be asked again. */
+export function nextFailure(
+  last: Failure | undefined,
+  code: Failure['code'],
+  told: number,
+  answer: Failure['answer'],
+  now: number = Date.now(),
+): Failure {
+  const count = (last?.count ?? 0) + 1
+  const delay = doubled(count)
+  const retryAt = told > now ? told : now + delay / 2 + (Math.random() * delay) / 2
+  return { code, count, at: now, retryAt, answer }
+}
+
+/** Whether a failure still forbids to ask; one from the future is a clock's mistake and forbids nothing. */
+export function forbids(failure: Failure | undefined, now: number = Date.now()): boolean {
+  return failure !== undefined && now < failure.retryAt && now >= failure.at
+}
+
+/** One of these at most every so often may break through a back-off, when the network returns or a page is shown. */
+export const PROBE_INTERVAL = 30_000
+
+const ACCEPTED_AFTER = 5000
+
+/** R8: an API refused a token of this age; how many in a row were refused so soon that they were never accepted. */
+export function refusalsAfter(before: number, age: number): number {
+  return age < ACCEPTED_AFTER + renewalDelay(before) ? before + 1 : 0
+}
+
+/** Milliseconds after its issue before a token that was refused at once may be renewed. */
+export function renewalDelay(refusals: number): number {
+  return refusals === 0 ? 0 : doubled(refusals)
+}
+
+/** The failure that forbids to ask for this token now: its own, or one that holds for the whole session. */
+export function forbidding(record: SessionRecord | undefined, tokenKey: string): Failure | undefined {
+  return [record?.failures?.[''], record?.failures?.[tokenKey]].find((failure) => forbids(failure))
+}

@@ -1,0 +1,34 @@
+type Attempt = [input: RequestInfo | URL, init: RequestInit | undefined, headers: Headers]
+
+/** One request that may be sent twice with the same bytes. */
+export interface Replayable {
+  /** Whether its body can be sent again; a stream that is read once cannot. */
+  readonly again: boolean
+  /** What to give to fetch for the next attempt; `own` are the headers that the caller asked for. */
+  next(own: Headers): Attempt
+}
+
+/** Prepares a request for a second attempt. A body is fixed once, so that both have the same bytes and boundary. */
+export function replayable(input: RequestInfo | URL, init: RequestInit | undefined): Replayable {
+  const given = input instanceof Request ? input : undefined
+  const body = init?.body ?? given?.body
+  if (!body) return { again: true, next: (own) => [input, init, new Headers(own)] }
+  if (body === init?.body && isReadOnce(body)) return { again: false, next: (own) => [input, init, new Headers(own)] }
+
+  const request = new Request(input, init)
+  const { body: _, ...rest } = init ?? {}
+  let spare: Request | undefined = request.clone()
+  return {
+    again: true,
+    next() {
+      const target = spare ?? request
+      spare = undefined
+      return [target, rest, new Headers(request.headers)]
+    },
+  }
+}
+
+/** Streams and, in Node, async iterables; FormData and the like are not. */
+function isReadOnce(body: object | string): boolean {
+  return body instanceof ReadableStream || (typeof body === 'object' && Symbol.asyncIterator in body)
+}

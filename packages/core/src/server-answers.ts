@@ -1,0 +1,58 @@
+import { AuthorizationServerError, OAuthError, TokenUnavailableError } from './errors.ts'
+
+const MAX_RETRY_AFTER = 3_600_000
+
+const FIXES: Record<string, string> = {
+  invalid_scope: 'Ask for scopes that the client may have.',
+  invalid_target: 'Check resource: the server does not know it, or does not grant it.',
+  unauthorized_client: 'Allow this grant for the client at the server.',
+  unsupported_grant_type: 'Allow this grant at the server.',
+}
+
+/** Milliseconds since the epoch that `Retry-After` names (RFC 9110 section 10.2.3), an hour from now at most. */
+export function retryAfter(headers: Headers): number | undefined {
+  const value = headers.get('retry-after')
+  if (!value) return undefined
+  const at = /^\d+$/.test(value) ? Date.now() + Number(value) * 1000 : Date.parse(value)
+  return Number.isNaN(at) ? undefined : Math.min(at, Date.now() + MAX_RETRY_AFTER)
+}
+
+/**
+ * Seconds that the server's clock is ahead of this one, as far as it can be known: by its `Date` header or, where CORS
+ * hides that, by the `iat` of the ID token that it has just issued.
+ */
+export function clockSkew(headers: Headers, idToken: unknown): number {
+  const now = Date.now() / 1000
+  const date = Date.parse(headers.get('date') ?? '') / 1000
+  const skew = (Number.isNaN(date) ? issuedAt(idToken) : date) - now
+  return Math.abs(skew) > 5 && Math.abs(skew) < 86_400 ? Math.round(skew) : 0
+}
+
+function issuedAt(idToken: unknown): number {
+  try {
+    return Number(JSON.parse(atob(String(idToken).split('.')[1]?.replace(/-/g, '+').replace(/_/g, '/') ?? '')).iat)
+  } catch {
+    return Number.NaN // whoever validates the ID token says what is wrong with it
+  }
+}
+
+/** What oauth4webapi throws, as an error of ours: without response bodies, and with no secret that an answer echoes. */
+export function translated(error: unknown, secrets: (string | undefined)[]): unknown {
+  if (error instanceof OAuthError || !(error instanceof Error)) return error
+  const { code, error: name, error_description: description, status } = error as Error & Record<string, unknown>
+  if (code !== 'OAUTH_RESPONSE_BODY_ERROR') {
+    return new TokenUnavailableError('invalid-response', `The token response is not usable: ${error.message}`, { cause: error })
+  }
+  const said = (text: unknown) =>
+    secrets.reduce<string>((kept, secret) => (secret && secret.length > 3 ? kept.replaceAll(secret, '…') : kept), String(text)).slice(0, 300)
+  const answer = {
+    error: said(name),
+    errorDescription: description === undefined ? undefined : said(description),
+    status: Number(status),
+  }
+  if (name === 'invalid_client') {
+    return new AuthorizationServerError('client-refused', answer, { fix: 'Check clientId, clientSecret and clientAuthentication.' })
+  }
+  if (name === 'invalid_grant') return new AuthorizationServerError('credentials-refused', answer)
+  return new AuthorizationServerError('request-refused', answer, { fix: FIXES[answer.error] })
+}

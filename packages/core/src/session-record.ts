@@ -1,0 +1,132 @@
+import type { OAuthErrorCode, ServerAnswer } from './errors.ts'
+import type { Claims, TokenSet } from './token-set.ts'
+
+/** An access token as it is kept; times are epoch milliseconds. */
+export interface StoredToken {
+  readonly accessToken: string
+  readonly tokenType: 'Bearer' | 'DPoP'
+  readonly issuedAt: number
+  readonly expiresAt: number
+  readonly scope?: string | undefined
+}
+
+/** A renewal that failed: nothing is sent again before `retryAt`. */
+export interface Failure {
+  readonly code: OAuthErrorCode
+  readonly count: number
+  readonly at: number
+  readonly retryAt: number
+  /** The server's own words, where it answered. */
+  readonly answer?: ServerAnswer | undefined
+}
+
+/** Why and when a session ended. */
+export interface SessionEnd {
+  /** `signed-out`: by `logout()` or `revoke()`; `refused`: the server refused the refresh token; `rotation-lost`: it refused one whose last answer never arrived; `expired`: nothing to renew with; `storage-cleared`, `damaged`: the stored session is gone or unreadable. */
+  readonly reason: 'signed-out' | 'refused' | 'rotation-lost' | 'expired' | 'storage-cleared' | 'damaged'
+  /** `user`: here; `another`: another tab or process that shares the store. */
+  readonly origin: 'user' | 'another' | 'server' | 'storage'
+  /** The server's error code. */
+  readonly error?: string | undefined
+  readonly lastSuccessAt?: number | undefined
+  readonly at: number
+}
+
+/** One line of a session's story; never a secret. */
+export interface TimelineEvent {
+  readonly at: number
+  readonly event: 'issued' | 'renewed' | 'adopted' | 'failed' | 'ended' | 'degraded'
+  readonly detail?: string | undefined
+}
+
+/** What is kept of a session: plain data. */
+export interface SessionRecord {
+  readonly format: 1
+  /** Grows with every write and is never used twice, not even after a removal. */
+  readonly version: number
+  readonly tokens: Readonly<Record<string, StoredToken>>
+  readonly refreshToken?: string | undefined
+  /** Hash of the refresh token that the session was seeded with. */
+  readonly seed?: string | undefined
+  readonly idToken?: string | undefined
+  readonly claims?: Claims | undefined
+  readonly scope?: string | undefined
+  /** Journal: the refresh token was sent at this time and no clear answer came. */
+  readonly sending?: number | undefined
+  /** By token key; '' holds for all. */
+  readonly failures?: Readonly<Record<string, Failure>> | undefined
+  /** How many tokens in a row an API refused within seconds of their issue. */
+  readonly refusals?: number | undefined
+  readonly ended?: SessionEnd | undefined
+  readonly lastSuccessAt?: number | undefined
+  readonly timeline?: readonly TimelineEvent[] | undefined
+}
+
+const TIMELINE_LENGTH = 40
+
+/** The next version: past the last one, and past every version of a record that was here before and is gone. */
+export function nextVersion(last: number | undefined): number {
+  return Math.max((last ?? 0) + 1, Date.now())
+}
+
+/** A record with nothing in it but where it comes from. */
+export function emptyRecord(before?: SessionRecord): SessionRecord {
+  return { format: 1, version: before?.version ?? 0, tokens: {}, timeline: before?.timeline }
+}
+
+/** `record` with one more line in its story. */
+export function told(
+  record: SessionRecord,
+  event: TimelineEvent['event'],
+  detail?: string,
+  at: number = Date.now(),
+): SessionRecord {
+  return { ...record, timeline: [...(record.timeline ?? []), { at, event, detail }].slice(-TIMELINE_LENGTH) }
+}
+
+/** `record` after a token response: RFC 6749 section 6, where no new refresh token is returned the old one stays. */
+export function succeeded(record: SessionRecord, tokenKey: string, tokenSet: TokenSet & { issuedAt: number }): SessionRecord {
+  const { accessToken, tokenType, issuedAt, expiresAt, scope } = tokenSet
+  const tokens: Record<string, StoredToken> = { [tokenKey]: { accessToken, tokenType, issuedAt, expiresAt, scope } }
+  for (const [key, token] of Object.entries(record.tokens)) {
+    if (key !== tokenKey && token.expiresAt > issuedAt) tokens[key] = token
+  }
+  const { failures: _, sending: __, ended: ___, ...rest } = record
+  return {
+    ...rest,
+    tokens,
+    refreshToken: tokenSet.refreshToken ?? record.refreshToken,
+    idToken: tokenSet.idToken ?? record.idToken,
+    claims: tokenSet.claims ?? record.claims,
+    lastSuccessAt: issuedAt,
+  }
+}
+
+/** What is left of a session that ended: no token, only its story. */
+export function ended(record: SessionRecord, end: SessionEnd): SessionRecord {
+  const { version, seed, timeline } = record
+  return told({ format: 1, version, tokens: {}, seed, timeline, ended: end }, 'ended', end.reason, end.at)
+}
+
+/** What came out of a store, checked before anything in it is believed; `undefined` where it cannot be a record. */
+export function parseRecord(input: unknown): SessionRecord | undefined {
+  if (!isObject(input) || input.format !== 1 || !isTime(input.version) || !isObject(input.tokens)) return undefined
+  const tokens = Object.values(input.tokens)
+  const texts = [input.refreshToken, input.seed, input.idToken, input.scope]
+  const healthy =
+    tokens.every((token) => isObject(token) && typeof token.accessToken === 'string' && (token.tokenType === 'Bearer' || token.tokenType === 'DPoP') && isTime(token.issuedAt) && isTime(token.expiresAt)) &&
+    texts.every((text) => text === undefined || (typeof text === 'string' && text !== '')) &&
+    (input.claims === undefined || (isObject(input.claims) && typeof input.claims.sub === 'string')) &&
+    (input.ended === undefined || isObject(input.ended)) &&
+    (input.failures === undefined || (isObject(input.failures) && Object.values(input.failures).every((f) => isObject(f) && isTime(f.at) && isTime(f.retryAt) && isTime(f.count)))) &&
+    (input.timeline === undefined || Array.isArray(input.timeline))
+  return healthy ? (input as unknown as SessionRecord) : undefined
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function isTime(value: unknown): value is number {
+  return typeof value === 'number' && Number.isFinite(value)
+}

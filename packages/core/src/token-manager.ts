@@ -1,0 +1,257 @@
+import { Client, type ClientOptions } from './client.ts'
+import { OAuthError } from './errors.ts'
+import type { HeldToken } from './held-token.ts'
+import { memoryStore } from './memory-store.ts'
+import type { Grant } from './renewal.ts'
+import { drawFactor } from './renewal-policy.ts'
+import { Session, type Wanted } from './session.ts'
+import type { SessionRecord, TimelineEvent } from './session-record.ts'
+import { differs, type SessionSnapshot, snapshotOf } from './session-snapshot.ts'
+import { tokenKeyOf } from './token-parameters.ts'
+import type { IssuedTokenSet, TokenSet } from './token-set.ts'
+import type { AccessTokenRequest, TokenSource } from './token-source.ts'
+import type { TokenStore } from './token-store.ts'
+
+/** What all sources share. */
+export interface SourceOptions extends ClientOptions {
+  /** RFC 6749 section 3.3. Default: whatever the server grants. */
+  scope?: string | undefined
+  /** RFC 8707. Default: none. */
+  resource?: string | string[] | undefined
+  /** Extra token-request parameters. They never replace the protocol's own. */
+  parameters?: Record<string, string> | undefined
+  /** Default: `memoryStore()`. */
+  store?: TokenStore | undefined
+  /** Tells the sessions of several users in one store apart. Default: `default`. */
+  sessionKey?: string | undefined
+  /** Told, once each, what does not break anything yet and should be known. Default: `console.warn`. */
+  onWarning?: ((message: string) => void) | undefined
+}
+
+/** What a manager has to know of its grant. */
+export interface GrantKind {
+  /** Part of the session key. */
+  name: string
+  /** Whose session it is. Default: `sessionKey`. */
+  principal?: (() => string | Promise<string>) | undefined
+  /** One session holds all tokens; otherwise every token is on its own. */
+  oneSession: boolean
+  /** Whether it yields a token without a person. */
+  asksAgain: boolean
+  /** What the session starts from where nothing is stored. */
+  initial?: (() => Promise<SessionRecord>) | undefined
+}
+
+/** What was spent and saved since the start. */
+export interface Stats {
+  /** Requests sent to the token endpoint. */
+  readonly tokenRequests: number
+  /** Calls that got their token without waiting for a request. */
+  readonly tokensServedFromMemory: number
+  /** Tokens that took the place of another. */
+  readonly renewals: number
+  /** Token requests that failed. */
+  readonly failures: number
+  /** Times that the token store failed. */
+  readonly degradations: number
+}
+
+/** Keeps, renews and shares what a grant yields. Constructing one touches neither network nor storage. */
+export class TokenManager implements TokenSource {
+  readonly #grant: Grant
+  readonly #options: SourceOptions
+  readonly #kind: GrantKind
+  readonly #client: Client
+  readonly #store: TokenStore
+  readonly #factor: number = drawFactor()
+  readonly #own: Wanted
+  readonly #session: Session
+  /** Those of other tokens, where every token is on its own. */
+  readonly #others = new Map<string, Session>()
+  readonly #listeners = new Set<() => void>()
+  readonly #degradations: TimelineEvent[] = []
+  readonly #warned = new Set<string>()
+  #held: HeldToken | undefined
+  #snapshot: SessionSnapshot = Object.freeze({ status: 'unknown' })
+  #served = 0
+  #degraded = 0
+
+  constructor(grant: Grant, options: SourceOptions, kind: GrantKind = { name: 'custom', oneSession: false, asksAgain: true }) {
+    this.#grant = grant
+    this.#options = options
+    this.#kind = kind
+    this.#client = new Client(options)
+    this.#store = options.store ?? memoryStore()
+    const { scope, resource, parameters } = options
+    const request = { scope, resource, parameters }
+    this.#own = { request, tokenKey: tokenKeyOf(request) }
+    this.#session = this.#sessionFor(this.#own)
+  }
+
+  /** A token that is valid now. Rejects with an `OAuthError`, or with the reason of an aborted `signal`. */
+  getAccessToken(request?: AccessTokenRequest): Promise<string> {
+    const held = this.#held
+    if (request === undefined && held?.isFresh(this.#session.drift)) {
+      this.#served++
+      held.used = true
+      return held.promise
+    }
+    return this.#token(request).then(([token]) => token.promise)
+  }
+
+  /** The same, with what is known of the token. */
+  async getTokenSet(request?: AccessTokenRequest): Promise<IssuedTokenSet> {
+    const [{ stored }, { record }] = await this.#token(request)
+    const { accessToken, ...rest } = stored
+    const secrets = { accessToken: { value: accessToken }, idToken: { value: record?.idToken } }
+    return Object.defineProperties({ ...rest, claims: record?.claims }, secrets) as IssuedTokenSet
+  }
+
+  /** Who is signed in, as far as is known: one frozen object, replaced only on change. */
+  get session(): SessionSnapshot {
+    return this.#snapshot
+  }
+
+  /** Calls `listener` after every change of `session`; returns the way to stop that. */
+  subscribe(listener: () => void): () => void {
+    this.#listeners.add(listener)
+    void this.#session.ready()
+    return () => {
+      this.#listeners.delete(listener)
+    }
+  }
+
+  /**
+   * Forgets every token, here at once and then in the store, and has them revoked (RFC 7009). Where the server cannot be
+   * told, that is reported as a warning: nobody can use the session here any more.
+   */
+  async revoke(): Promise<void> {
+    await Promise.all([this.#session, ...this.#others.values()].map((session) => this.#revoke(session)))
+  }
+
+  /** What was spent and saved since the start. */
+  stats(): Stats {
+    const all = [this.#session, ...this.#others.values()].map(({ counts }) => counts)
+    return {
+      tokenRequests: this.#client.tokenRequests,
+      tokensServedFromMemory: this.#served,
+      renewals: all.reduce((sum, { renewals }) => sum + renewals, 0),
+      failures: all.reduce((sum, { failures }) => sum + failures, 0),
+      degradations: this.#degraded,
+    }
+  }
+
+  /** What happened to the session, oldest first: no secrets, and it survives a restart with the store. */
+  explain(): TimelineEvent[] {
+    return [...(this.#session.copy.record?.timeline ?? []), ...this.#degradations].sort((one, other) => one.at - other.at)
+  }
+
+  /** Stops timers and channels. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const session of [this.#session, ...this.#others.values()]) session.dispose()
+  }
+
+  /** For flows that a person takes part in. */
+  protected get client(): Client {
+    return this.#client
+  }
+
+  protected get record(): SessionRecord | undefined {
+    return this.#session.copy.record
+  }
+
+  protected ready(): Promise<void> {
+    return this.#session.ready()
+  }
+
+  /** A sign-in takes the place of whatever session there was. */
+  protected async begin(tokenSet: TokenSet & { issuedAt: number }): Promise<void> {
+    await this.#session.begin(tokenSet)
+    if (tokenSet.refreshToken === undefined) {
+      this.warn('The server gave no refresh token: the session ends with its access token. Ask for scope offline_access.')
+    }
+  }
+
+  protected warn(message: string): void {
+    if (this.#warned.has(message)) return
+    this.#warned.add(message)
+    const { onWarning = (text: string) => console.warn(`keyturn: ${text}`) } = this.#options
+    onWarning(message)
+  }
+
+  async #token(request: AccessTokenRequest = {}): Promise<[HeldToken, Session['copy']]> {
+    const wanted = this.#wanted(request)
+    let session = this.#session
+    if (wanted !== this.#own && !this.#kind.oneSession) {
+      session = this.#others.get(wanted.tokenKey) ?? this.#sessionFor(wanted)
+      this.#others.set(wanted.tokenKey, session)
+    }
+    const sent = this.#client.tokenRequests
+    const held = await session.token(wanted, request)
+    if (sent === this.#client.tokenRequests) this.#served++
+    held.used = true
+    return [held, session.copy]
+  }
+
+  /** The caller's wishes, completed with the source's own. */
+  #wanted({ scope, resource, parameters }: AccessTokenRequest): Wanted {
+    const own = this.#own.request
+    const request = {
+      scope: scope ?? own.scope,
+      resource: resource ?? own.resource,
+      parameters: parameters ?? own.parameters,
+    }
+    const tokenKey = tokenKeyOf(request)
+    return tokenKey === this.#own.tokenKey ? this.#own : { request, tokenKey }
+  }
+
+  #sessionFor(own: Wanted): Session {
+    const { name, principal, oneSession, asksAgain, initial } = this.#kind
+    const { issuer, clientId, sessionKey = 'default' } = this.#options
+    const identity = async () => {
+      const whose = principal ? await principal() : sessionKey
+      const key = JSON.stringify([issuer, clientId, name, whose, ...(oneSession ? [] : [own.tokenKey])])
+      return { key, initial: await initial?.() }
+    }
+    return new Session({
+      client: this.#client,
+      grant: this.#grant,
+      store: this.#store,
+      factor: this.#factor,
+      asksAgain,
+      identity,
+      own,
+      changed: () => this.#changed(),
+      degraded: (what, cause) => this.#degradation(what, cause),
+      watched: () => this.#listeners.size > 0,
+    })
+  }
+
+  async #revoke(session: Session): Promise<void> {
+    const records = await session.signOut()
+    const tokens = new Map<string, 'refresh_token' | 'access_token'>()
+    for (const { refreshToken, tokens: issued } of records) {
+      if (refreshToken !== undefined) tokens.set(refreshToken, 'refresh_token')
+      else for (const { accessToken } of Object.values(issued)) tokens.set(accessToken, 'access_token')
+    }
+    const revoked = [...tokens].map(([token, kind]) => this.#client.revoke(token, kind))
+    for (const result of await Promise.allSettled(revoked)) {
+      if (result.status === 'rejected') this.warn(`A token could not be revoked: ${result.reason.message}`)
+    }
+  }
+
+  #changed(): void {
+    this.#held = this.#session.copy.held.get(this.#own.tokenKey)
+    const snapshot = snapshotOf(this.#session, this.#kind.asksAgain)
+    if (!differs(snapshot, this.#snapshot)) return
+    this.#snapshot = Object.freeze(snapshot)
+    for (const listener of this.#listeners) queueMicrotask(listener)
+  }
+
+  #degradation(what: string, cause?: unknown): void {
+    this.#degraded++
+    this.#degradations.push({ at: Date.now(), event: 'degraded', detail: what })
+    this.#degradations.splice(0, this.#degradations.length - 20)
+    this.warn(cause instanceof OAuthError ? `${what}: ${cause.message}` : what)
+  }
+}

@@ -1,0 +1,33 @@
+/** What a grant yields: a successful token response (RFC 6749 section 5.1) in the SDK's own words. */
+export interface TokenSet {
+  accessToken: string
+  /** `Bearer` (RFC 6750) or `DPoP` (RFC 9449). */
+  tokenType: 'Bearer' | 'DPoP'
+  /** When the request for it was sent, epoch milliseconds of this machine's clock. Default: when the grant was called. */
+  issuedAt?: number | undefined
+  /** When it stops being valid, epoch milliseconds of this machine's clock. */
+  expiresAt: number
+  /** The scope as granted; where the server says nothing, the scope that was asked for. */
+  scope?: string | undefined
+  refreshToken?: string | undefined
+  idToken?: string | undefined
+  /** The validated claims of the ID token (OpenID Connect Core section 2). */
+  claims?: Claims | undefined
+}
+
+/** Claims of an ID token. */
+export interface Claims {
+  readonly sub: string
+  readonly [claim: string]: unknown
+}
+
+/** What a manager tells of a token. `accessToken` and `idToken` are not enumerable, so that logging the whole shows neither. */
+export interface IssuedTokenSet {
+  readonly accessToken: string
+  readonly tokenType: 'Bearer' | 'DPoP'
+  readonly issuedAt: number
+  readonly expiresAt: number
+  readonly scope?: string | undefined
+  readonly idToken?: string | undefined
+  readonly claims?: Claims | undefined
+}
