@@ -49,7 +49,11 @@ function coveredBy(api: string | Api): Covered {
       fix: 'Leave user information, query and fragment out of it.',
     })
   }
-  return { origin, path: pathname.endsWith('/') ? pathname : `${pathname}/`, route: { request: Object.keys(rest).length > 0 ? rest : undefined } }
+  return {
+    origin,
+    path: pathname.endsWith('/') ? pathname : `${pathname}/`,
+    route: { request: Object.keys(rest).length > 0 ? rest : undefined },
+  }
 }
 
 function parsed(url: string): URL | null {

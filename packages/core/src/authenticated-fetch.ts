@@ -1,4 +1,4 @@
-import { apiRoutes, type Apis } from './api-routes.ts'
+import { type Apis, apiRoutes } from './api-routes.ts'
 import { replayable } from './replayable.ts'
 import type { AccessTokenRequest, TokenSource } from './token-source.ts'
 
@@ -30,7 +30,9 @@ export function authenticatedFetch(source: TokenSource, options: AuthenticatedFe
 
     const authorize = async (rejectedToken?: string) => {
       const special = signal !== undefined || rejectedToken !== undefined
-      const request: AccessTokenRequest | undefined = special ? { ...route.request, signal, rejectedToken } : route.request
+      const request: AccessTokenRequest | undefined = special
+        ? { ...route.request, signal, rejectedToken }
+        : route.request
       if (source.authorize) return source.authorize({ ...request, method, url })
       return { accessToken: await source.getAccessToken(request), headers: {} }
     }

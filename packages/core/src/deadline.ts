@@ -29,3 +29,9 @@ export function unlessAborted<T>(shared: Promise<T>, signal: AbortSignal | undef
     shared.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
   })
 }
+
+/** In Node a timer keeps the process alive unless told otherwise; elsewhere it is a number. */
+export function unreferenced(timer: unknown): void {
+  if (typeof timer === 'object' && timer !== null && 'unref' in timer && typeof timer.unref === 'function')
+    timer.unref()
+}

@@ -74,11 +74,7 @@ export class AuthorizationServerError extends OAuthError {
   /** HTTP status. */
   readonly status: number
 
-  constructor(
-    code: OAuthErrorCode,
-    answer: ServerAnswer,
-    details?: OAuthErrorDetails,
-  ) {
+  constructor(code: OAuthErrorCode, answer: ServerAnswer, details?: OAuthErrorDetails) {
     const { error, errorDescription, status } = answer
     super(code, `The authorization server said ${error}${errorDescription ? `: ${errorDescription}` : ''}`, details)
     this.error = error
@@ -118,7 +114,11 @@ export class TokenUnavailableError extends OAuthError {
   /** Epoch milliseconds before which nothing is tried. */
   readonly retryAt: number
 
-  constructor(code: OAuthErrorCode, message: string, details: OAuthErrorDetails & { retryAt?: number | undefined } = {}) {
+  constructor(
+    code: OAuthErrorCode,
+    message: string,
+    details: OAuthErrorDetails & { retryAt?: number | undefined } = {},
+  ) {
     super(code, message, { retryable: true, ...details })
     this.retryAt = details.retryAt ?? Date.now()
   }

@@ -23,7 +23,8 @@ export class HeldToken {
     this.stored = stored
     this.promise = Promise.resolve(accessToken)
     // A token from the future (the clock was set back, perhaps while nothing ran) counts as one to renew at once.
-    this.#thresholds = age < 0 ? { should: 0, must: 0, expired: expiresAt - issuedAt } : thresholds(expiresAt - issuedAt, factor)
+    this.#thresholds =
+      age < 0 ? { should: 0, must: 0, expired: expiresAt - issuedAt } : thresholds(expiresAt - issuedAt, factor)
     this.#issuedAt = issuedAt
     this.#issuedAtMonotonic = performance.now() - Math.max(age, 0)
   }
@@ -34,9 +35,7 @@ export class HeldToken {
     const monotonic = performance.now()
     const gap = wall - monotonic - drift
     const { should } = this.#thresholds
-    return (
-      wall - this.#issuedAt < should && monotonic - this.#issuedAtMonotonic < should && gap < GAP && gap > -GAP
-    )
+    return wall - this.#issuedAt < should && monotonic - this.#issuedAtMonotonic < should && gap < GAP && gap > -GAP
   }
 
   get age(): number {

@@ -1,7 +1,8 @@
 export type { Api, Apis } from './api-routes.ts'
 export { type AuthenticatedFetchOptions, authenticatedFetch } from './authenticated-fetch.ts'
-export type { AuthorizationServer, Client, ClientOptions, TokenRequestChecks } from './client.ts'
+export type { Client, ClientOptions, TokenRequestChecks } from './client.ts'
 export { type ClientAuthentication, clientSecretBasic, clientSecretPost, none } from './client-authentication.ts'
+export type { AuthorizationServer } from './discovery.ts'
 export {
   AuthorizationServerError,
   InvalidCallbackError,
@@ -12,6 +13,7 @@ export {
   StoreError,
   TokenUnavailableError,
 } from './errors.ts'
+export type { Grant, TokenRequest } from './grant.ts'
 export {
   AuthorizationCodeFlow,
   type AuthorizationCodeOptions,
@@ -26,10 +28,10 @@ export { type PasswordOptions, password } from './grants/password.ts'
 export { type RefreshTokenOptions, refreshToken } from './grants/refresh-token.ts'
 export { LocalLocks } from './lock.ts'
 export { memoryStore } from './memory-store.ts'
-export type { Grant, TokenRequest } from './renewal.ts'
 export type { Failure, SessionEnd, SessionRecord, StoredToken, TimelineEvent } from './session-record.ts'
 export type { SessionSnapshot } from './session-snapshot.ts'
-export { type GrantKind, type SourceOptions, type Stats, TokenManager } from './token-manager.ts'
+export type { GrantKind, SourceOptions, Stats } from './source-options.ts'
+export { TokenManager } from './token-manager.ts'
 export { tokenParameters } from './token-parameters.ts'
 export type { Claims, IssuedTokenSet, TokenSet } from './token-set.ts'
 export type { AccessTokenRequest, TokenSource } from './token-source.ts'

@@ -1,4 +1,6 @@
-import type { Lease } from './token-store.ts'
+import { within } from './deadline.ts'
+import { OAuthError, StoreError } from './errors.ts'
+import type { Lease, TokenStore } from './token-store.ts'
 
 /** How long a holder may keep a lock where nobody says otherwise, milliseconds. */
 export const DEFAULT_LEASE = 30_000
@@ -34,4 +36,45 @@ export class LocalLocks {
       if (this.#tails.get(key) === tail) this.#tails.delete(key)
     }
   }
+}
+
+/**
+ * Runs `critical` under the store's lock. A holder may keep that for three time-outs, so it is waited for a little
+ * longer; once it is ours, `critical` has its own deadlines. What the store fails at is a `StoreError`.
+ */
+export async function underLock<T>(
+  store: TokenStore,
+  key: string,
+  timeout: number,
+  degraded: (what: string, cause: unknown) => void,
+  critical: (lease: Lease) => Promise<T>,
+): Promise<T> {
+  let outcome: { value: T } | { error: unknown } | undefined
+  let waiting = true
+  let granted = () => {}
+  const started = new Promise<void>((resolve) => {
+    granted = resolve
+  })
+  const late = () => new StoreError('The lock of the token store was not to be had')
+  const enter = async (lease: Lease) => {
+    if (!waiting) return
+    granted()
+    outcome = await critical(lease).then(
+      (value) => ({ value }),
+      (error: unknown) => ({ error }),
+    )
+  }
+  try {
+    const finished = (async () => store.lock(key, enter, 3 * timeout))()
+    await within(4 * timeout, late, () => Promise.race([started, finished]))
+    await finished
+  } catch (cause) {
+    waiting = false
+    if (outcome === undefined)
+      throw cause instanceof OAuthError ? cause : new StoreError('The token store could not lock', { cause })
+    degraded('the token store could not unlock', cause)
+  }
+  if (outcome === undefined) throw new StoreError('The token store gave no lock')
+  if ('error' in outcome) throw outcome.error
+  return outcome.value
 }

@@ -1,4 +1,4 @@
-import { AuthorizationServerError, LoginRequiredError, OAuthError, TokenUnavailableError } from './errors.ts'
+import { LoginRequiredError, OAuthError, TokenUnavailableError } from './errors.ts'
 import type { Failure, SessionEnd } from './session-record.ts'
 
 /** The lock was lost, or somebody wrote first: what is there now has to be looked at again. */
@@ -10,11 +10,8 @@ export function sessionEnded(reason: SessionEnd['reason'], cause?: OAuthError): 
   return new LoginRequiredError('session-ended', `The session ended: ${reason}`, { cause, fix: 'Call login().' })
 }
 
-/** What callers get while a failure forbids to ask: the server's own refusal, or when to come back. */
-export function duringBackOff(failure: Failure, last: OAuthError | undefined): OAuthError {
-  const { code, answer, retryAt } = failure
-  if (last?.code === code && !last.retryable) return last
-  if (answer) return new AuthorizationServerError(code, answer, { fix: last?.fix })
+/** What callers get while a failure forbids to ask: when to come back, and why. */
+export function duringBackOff({ code, retryAt }: Failure, last: OAuthError | undefined): OAuthError {
   const until = new Date(retryAt).toISOString()
   return new TokenUnavailableError(code, `The last attempt failed (${code}); not asked again before ${until}`, {
     cause: last,

@@ -1,4 +1,4 @@
-import type { Failure, SessionRecord } from './session-record.ts'
+import type { Failure } from './session-record.ts'
 
 /** Milliseconds after a token's issue at which it should be renewed, must be renewed, and is expired. */
 export interface Thresholds {
@@ -28,18 +28,17 @@ export function nextFailure(
   last: Failure | undefined,
   code: Failure['code'],
   told: number,
-  answer: Failure['answer'],
   now: number = Date.now(),
 ): Failure {
   const count = (last?.count ?? 0) + 1
   const delay = doubled(count)
   const retryAt = told > now ? told : now + delay / 2 + (Math.random() * delay) / 2
-  return { code, count, at: now, retryAt, answer }
+  return { code, count, at: now, retryAt }
 }
 
 /** Whether a failure still forbids to ask; one from the future is a clock's mistake and forbids nothing. */
-export function forbids(failure: Failure | undefined, now: number = Date.now()): boolean {
-  return failure !== undefined && now < failure.retryAt && now >= failure.at
+export function forbids({ retryAt, at }: Failure, now: number = Date.now()): boolean {
+  return now < retryAt && now >= at
 }
 
 /** One of these at most every so often may break through a back-off, when the network returns or a page is shown. */
@@ -55,9 +54,4 @@ export function refusalsAfter(before: number, age: number): number {
 /** Milliseconds after its issue before a token that was refused at once may be renewed. */
 export function renewalDelay(refusals: number): number {
   return refusals === 0 ? 0 : doubled(refusals)
-}
-
-/** The failure that forbids to ask for this token now: its own, or one that holds for the whole session. */
-export function forbidding(record: SessionRecord | undefined, tokenKey: string): Failure | undefined {
-  return [record?.failures?.[''], record?.failures?.[tokenKey]].find((failure) => forbids(failure))
 }

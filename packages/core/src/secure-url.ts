@@ -8,7 +8,8 @@ export function isLoopback({ hostname }: URL): boolean {
 /** `url` parsed, if it is https or http to this machine; `allowInsecure` lets every http URL pass. */
 export function secureUrl(url: string, allowInsecure = false): URL {
   const parsed = URL.parse(url)
-  const trusted = parsed?.protocol === 'https:' || (parsed?.protocol === 'http:' && (allowInsecure || isLoopback(parsed)))
+  const trusted =
+    parsed?.protocol === 'https:' || (parsed?.protocol === 'http:' && (allowInsecure || isLoopback(parsed)))
   if (parsed && trusted) return parsed
   throw new OAuthError('insecure-url', `Not an https URL: ${parsed ? parsed.origin + parsed.pathname : url}`, {
     fix: 'Use https; http is for loopback hosts, or set allowInsecureRequests while developing.',

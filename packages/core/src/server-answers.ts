@@ -1,4 +1,6 @@
 import { AuthorizationServerError, OAuthError, TokenUnavailableError } from './errors.ts'
+import { secureUrl } from './secure-url.ts'
+import { type EndpointAnswer, readAnswer } from './token-response.ts'
 
 const MAX_RETRY_AFTER = 3_600_000
 
@@ -9,8 +11,29 @@ const FIXES: Record<string, string> = {
   unsupported_grant_type: 'Allow this grant at the server.',
 }
 
+/** Sends a request to an endpoint and reads its answer; what is no answer of an OAuth endpoint is thrown. */
+export async function answerOf(
+  options: { fetch?: typeof fetch | undefined; allowInsecureRequests?: boolean | undefined },
+  url: string,
+  init: unknown,
+): Promise<EndpointAnswer> {
+  const { origin } = secureUrl(url, options.allowInsecureRequests)
+  let answer: EndpointAnswer
+  try {
+    answer = await readAnswer(await (options.fetch ?? fetch)(url, init as RequestInit))
+  } catch (cause) {
+    if (cause instanceof OAuthError) throw cause
+    const fix = 'Check the address and the network; in a browser, also that the server allows this origin (CORS).'
+    throw new TokenUnavailableError('network', `No answer from ${origin}`, { cause, fix })
+  }
+  const { status, headers } = answer
+  if (status !== 429 && status !== 408 && status < 500) return answer
+  const code = status === 429 ? 'throttled' : 'server-error'
+  throw new TokenUnavailableError(code, `${origin} answered ${status}`, { retryAt: retryAfter(headers) })
+}
+
 /** Milliseconds since the epoch that `Retry-After` names (RFC 9110 section 10.2.3), an hour from now at most. */
-export function retryAfter(headers: Headers): number | undefined {
+function retryAfter(headers: Headers): number | undefined {
   const value = headers.get('retry-after')
   if (!value) return undefined
   const at = /^\d+$/.test(value) ? Date.now() + Number(value) * 1000 : Date.parse(value)
@@ -41,17 +64,26 @@ export function translated(error: unknown, secrets: (string | undefined)[]): unk
   if (error instanceof OAuthError || !(error instanceof Error)) return error
   const { code, error: name, error_description: description, status } = error as Error & Record<string, unknown>
   if (code !== 'OAUTH_RESPONSE_BODY_ERROR') {
-    return new TokenUnavailableError('invalid-response', `The token response is not usable: ${error.message}`, { cause: error })
+    return new TokenUnavailableError('invalid-response', `The token response is not usable: ${error.message}`, {
+      cause: error,
+    })
   }
   const said = (text: unknown) =>
-    secrets.reduce<string>((kept, secret) => (secret && secret.length > 3 ? kept.replaceAll(secret, '…') : kept), String(text)).slice(0, 300)
+    secrets
+      .reduce<string>(
+        (kept, secret) => (secret && secret.length > 3 ? kept.replaceAll(secret, '…') : kept),
+        String(text),
+      )
+      .slice(0, 300)
   const answer = {
     error: said(name),
     errorDescription: description === undefined ? undefined : said(description),
     status: Number(status),
   }
   if (name === 'invalid_client') {
-    return new AuthorizationServerError('client-refused', answer, { fix: 'Check clientId, clientSecret and clientAuthentication.' })
+    return new AuthorizationServerError('client-refused', answer, {
+      fix: 'Check clientId, clientSecret and clientAuthentication.',
+    })
   }
   if (name === 'invalid_grant') return new AuthorizationServerError('credentials-refused', answer)
   return new AuthorizationServerError('request-refused', answer, { fix: FIXES[answer.error] })

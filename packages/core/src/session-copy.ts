@@ -33,8 +33,11 @@ export class SessionCopy {
   /** Tokens by token key, each with its own clocks. */
   readonly held: Map<string, HeldToken> = new Map()
   record: SessionRecord | undefined
-  /** The copy is newer than what the store holds, because a write failed. */
-  unsaved = false
+  /**
+   * Set while the copy is newer than what the store holds: `renewal`, a write failed, and whatever else is there by then
+   * wins; `replacement`, somebody signed in or out here, and that wins.
+   */
+  unsaved: 'renewal' | 'replacement' | undefined
   /** The version that the next write has to find. */
   #version: number | undefined
   #writes = 0
@@ -60,11 +63,12 @@ export class SessionCopy {
     if (writes !== this.#writes) return this.refresh()
     const parsed = parseRecord(found)
     const version = versionOf(found)
-    if (found !== undefined && parsed === undefined) this.#options.degraded('a stored session was damaged and is not used')
-    if (this.unsaved && version === this.#version) return
+    if (found !== undefined && parsed === undefined)
+      this.#options.degraded('a stored session was damaged and is not used')
+    if (this.unsaved === 'replacement' || (this.unsaved && version === this.#version)) return
     const known = this.#version !== undefined
     this.#version = version
-    this.unsaved = false
+    this.unsaved = undefined
     const foreign = initial !== undefined && parsed?.seed !== initial.seed
     this.#take(foreign ? (this.record ?? initial) : (parsed ?? this.#withoutRecord(known, found !== undefined)))
   }
@@ -85,14 +89,15 @@ export class SessionCopy {
     }
     if (writes !== this.#writes) return true // somebody signed in or out meanwhile, and writes after this
     if (!failed) this.#version = record.version
-    this.unsaved = failed
+    if (!failed) this.unsaved = undefined
+    else this.unsaved ??= 'renewal'
     this.#take(record)
     return true
   }
 
   /** Puts `next` in place of whatever is stored; until that has worked it lives in memory. Resolves with what was there. */
   async overwrite(next: SessionRecord): Promise<SessionRecord | undefined> {
-    this.keep(next)
+    this.keep(next, 'replacement')
     for (let tries = 0; tries < 10; tries++) {
       const found: unknown = await this.#storage('read', (store, key) => store.get(key)).catch((error) => {
         this.#options.degraded('a session could not be written and lives in memory', error)
@@ -104,8 +109,8 @@ export class SessionCopy {
   }
 
   /** Changes the copy alone; the store follows when it can. */
-  keep(record: SessionRecord): void {
-    this.unsaved = true
+  keep(record: SessionRecord, kind: 'renewal' | 'replacement' = 'renewal'): void {
+    this.unsaved = kind
     this.#writes++
     this.#take(record)
   }

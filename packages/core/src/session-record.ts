@@ -1,4 +1,4 @@
-import type { OAuthErrorCode, ServerAnswer } from './errors.ts'
+import type { OAuthErrorCode } from './errors.ts'
 import type { Claims, TokenSet } from './token-set.ts'
 
 /** An access token as it is kept; times are epoch milliseconds. */
@@ -10,14 +10,12 @@ export interface StoredToken {
   readonly scope?: string | undefined
 }
 
-/** A renewal that failed: nothing is sent again before `retryAt`. */
+/** A renewal that failed and may work later: nothing is sent again before `retryAt`. */
 export interface Failure {
   readonly code: OAuthErrorCode
   readonly count: number
   readonly at: number
   readonly retryAt: number
-  /** The server's own words, where it answered. */
-  readonly answer?: ServerAnswer | undefined
 }
 
 /** Why and when a session ended. */
@@ -85,7 +83,11 @@ export function told(
 }
 
 /** `record` after a token response: RFC 6749 section 6, where no new refresh token is returned the old one stays. */
-export function succeeded(record: SessionRecord, tokenKey: string, tokenSet: TokenSet & { issuedAt: number }): SessionRecord {
+export function succeeded(
+  record: SessionRecord,
+  tokenKey: string,
+  tokenSet: TokenSet & { issuedAt: number },
+): SessionRecord {
   const { accessToken, tokenType, issuedAt, expiresAt, scope } = tokenSet
   const tokens: Record<string, StoredToken> = { [tokenKey]: { accessToken, tokenType, issuedAt, expiresAt, scope } }
   for (const [key, token] of Object.entries(record.tokens)) {
@@ -114,11 +116,22 @@ export function parseRecord(input: unknown): SessionRecord | undefined {
   const tokens = Object.values(input.tokens)
   const texts = [input.refreshToken, input.seed, input.idToken, input.scope]
   const healthy =
-    tokens.every((token) => isObject(token) && typeof token.accessToken === 'string' && (token.tokenType === 'Bearer' || token.tokenType === 'DPoP') && isTime(token.issuedAt) && isTime(token.expiresAt)) &&
+    tokens.every(
+      (token) =>
+        isObject(token) &&
+        typeof token.accessToken === 'string' &&
+        (token.tokenType === 'Bearer' || token.tokenType === 'DPoP') &&
+        isTime(token.issuedAt) &&
+        isTime(token.expiresAt),
+    ) &&
     texts.every((text) => text === undefined || (typeof text === 'string' && text !== '')) &&
     (input.claims === undefined || (isObject(input.claims) && typeof input.claims.sub === 'string')) &&
     (input.ended === undefined || isObject(input.ended)) &&
-    (input.failures === undefined || (isObject(input.failures) && Object.values(input.failures).every((f) => isObject(f) && isTime(f.at) && isTime(f.retryAt) && isTime(f.count)))) &&
+    (input.failures === undefined ||
+      (isObject(input.failures) &&
+        Object.values(input.failures).every(
+          (f) => isObject(f) && isTime(f.at) && isTime(f.retryAt) && isTime(f.count),
+        ))) &&
     (input.timeline === undefined || Array.isArray(input.timeline))
   return healthy ? (input as unknown as SessionRecord) : undefined
 }

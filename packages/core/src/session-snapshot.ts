@@ -14,7 +14,7 @@ export type SessionSnapshot =
     }
 
 /** What a session looks like now. */
-export function snapshotOf({ known, copy, signedOutAt }: Session, asksAgain: boolean): SessionSnapshot {
+export function snapshotOf({ known, copy, stale, signedOutAt }: Session, asksAgain: boolean): SessionSnapshot {
   const { record, held } = copy
   if (!known) return { status: 'unknown' }
   if (record?.ended) {
@@ -23,10 +23,13 @@ export function snapshotOf({ known, copy, signedOutAt }: Session, asksAgain: boo
     return { status: 'signedOut', ended: byAnother ? { ...ended, origin: 'another' } : ended }
   }
   const renewable = record?.refreshToken !== undefined
-  if (!record || !(renewable || (asksAgain && held.size > 0) || [...held.values()].some((token) => token.phase !== 'expired'))) {
+  if (
+    !record ||
+    !(renewable || (asksAgain && held.size > 0) || [...held.values()].some((token) => token.phase !== 'expired'))
+  ) {
     return { status: 'signedOut' }
   }
-  const freshness = record.failures?.[''] ? 'stale' : 'fresh'
+  const freshness = stale ? 'stale' : 'fresh'
   return { status: 'signedIn', claims: record.claims, freshness, renewable: renewable || asksAgain }
 }
 

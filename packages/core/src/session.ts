@@ -1,35 +1,19 @@
-import type { Client } from './client.ts'
-import { unlessAborted, within } from './deadline.ts'
-import { OAuthError, StoreError, TokenUnavailableError } from './errors.ts'
+import { unlessAborted, unreferenced, within } from './deadline.ts'
+import { type OAuthError, StoreError, TokenUnavailableError } from './errors.ts'
 import type { HeldToken } from './held-token.ts'
-import { type Grant, type Renewal, renew, renewWithoutStore, type TokenRequest } from './renewal.ts'
-import { forbidding, PROBE_INTERVAL } from './renewal-policy.ts'
-import { type CopyOptions, SessionCopy } from './session-copy.ts'
+import { LocalLocks, underLock } from './lock.ts'
+import { renew, renewWithoutStore } from './renewal.ts'
+import type { Refusal } from './renewal-outcome.ts'
+import { forbids, PROBE_INTERVAL } from './renewal-policy.ts'
+import { SessionCopy } from './session-copy.ts'
+import type { SessionOptions, Wanted } from './session-options.ts'
 import { emptyRecord, ended, type SessionRecord, succeeded, told } from './session-record.ts'
 import type { TokenSet } from './token-set.ts'
 import type { AccessTokenRequest } from './token-source.ts'
-import type { Lease } from './token-store.ts'
 
-/** Milliseconds until something that could not be written is written again. */
-const SAVE_AGAIN = 1000
-
-/** What a session is made of. */
-export interface SessionOptions extends CopyOptions {
-  readonly client: Client
-  readonly grant: Grant
-  /** The token that the session is about, where a request names no other. */
-  readonly own: Wanted
-  /** Called after every change, never under the lock. */
-  readonly changed: () => void
-  /** Whether somebody looks at the session, so that it is renewed though nobody asks for a token. */
-  readonly watched: () => boolean
-}
-
-/** Which token is wanted: how it is kept, and how it is asked for. */
-export interface Wanted {
-  readonly tokenKey: string
-  readonly request: TokenRequest
-}
+/** Milliseconds until something that could not be written is tried again: at first, and at last. */
+const FIRST_SAVE = 1000
+const LAST_SAVE = 60_000
 
 interface Flight {
   readonly rejected: Set<string>
@@ -41,7 +25,9 @@ export class Session {
   readonly #options: SessionOptions
   readonly copy: SessionCopy
   readonly #flights = new Map<string, Flight>()
-  readonly #last: { error?: OAuthError } = {}
+  readonly #refusals = new Map<string, Refusal>()
+  readonly #locks = new LocalLocks()
+  #saveDelay = FIRST_SAVE
   #loading: Promise<void> | undefined
   #timer: ReturnType<typeof setTimeout> | undefined
   #unwatch: (() => void) | undefined
@@ -61,15 +47,17 @@ export class Session {
   }
 
   /** A token that is valid now: from memory, else by a renewal that all callers share. */
-  async token(wanted: Wanted, { rejectedToken, signal }: Pick<AccessTokenRequest, 'rejectedToken' | 'signal'>): Promise<HeldToken> {
+  async token(
+    wanted: Wanted,
+    { rejectedToken, signal }: Pick<AccessTokenRequest, 'rejectedToken' | 'signal'>,
+  ): Promise<HeldToken> {
     signal?.throwIfAborted()
     await unlessAborted(this.ready(), signal)
     const held = this.copy.held.get(wanted.tokenKey)
     if (held && held.stored.accessToken !== rejectedToken) {
       const { phase } = held
       if (phase === 'fresh') return held
-      const failing = forbidding(this.copy.record, wanted.tokenKey) !== undefined
-      if (phase !== 'expired' && failing) return held
+      if (phase !== 'expired' && this.#retryAt(wanted.tokenKey) > 0) return held
       const renewal = this.#flight(wanted)
       if (phase === 'should-renew') return held
       if (phase === 'must-renew') return unlessAborted(this.#orElse(renewal, wanted.tokenKey, held), signal)
@@ -105,7 +93,7 @@ export class Session {
   async wake(): Promise<void> {
     await this.reload()
     const now = performance.now()
-    if (forbidding(this.copy.record, this.#options.own.tokenKey) === undefined || now - this.#lastProbe < PROBE_INTERVAL) return
+    if (this.#retryAt(this.#options.own.tokenKey) === 0 || now - this.#lastProbe < PROBE_INTERVAL) return
     this.#lastProbe = now
     this.#renewBehind(true)
   }
@@ -127,12 +115,19 @@ export class Session {
     const at = Date.now()
     this.signedOutAt = at
     const { lastSuccessAt } = here ?? {}
-    const written = this.copy.overwrite(ended(here ?? emptyRecord(), { reason: 'signed-out', origin: 'user', at, lastSuccessAt }))
+    const written = this.copy.overwrite(
+      ended(here ?? emptyRecord(), { reason: 'signed-out', origin: 'user', at, lastSuccessAt }),
+    )
     this.known = true
     this.#settled()
     const stored = await written
     this.#settled()
     return [here, stored].filter((record) => record !== undefined)
+  }
+
+  /** Whether the last renewal failed. */
+  get stale(): boolean {
+    return this.copy.record?.failures?.[''] !== undefined || this.#refusals.get('')?.error.retryable === false
   }
 
   dispose(): void {
@@ -160,56 +155,42 @@ export class Session {
     return flight.promise
   }
 
-  async #fly({ tokenKey, request }: Wanted, rejected: ReadonlySet<string>, probe: boolean): Promise<HeldToken> {
-    const { client, grant, own, degraded } = this.#options
+  async #fly(wanted: Wanted, rejected: ReadonlySet<string>, probe: boolean): Promise<HeldToken> {
+    const { client, store, degraded } = this.#options
+    const { key } = await this.copy.identity()
     for (let again = true; ; again = false) {
       const generation = this.#generation
       const superseded = () => generation !== this.#generation
-      const { counts } = this
-      const renewal = { client, grant, copy: this.copy, tokenKey, request, isOther: tokenKey !== own.tokenKey, rejected, probe, superseded, last: this.#last, counts, degraded }
+      const { copy, counts } = this
+      const renewal = {
+        ...this.#options,
+        ...wanted,
+        copy,
+        counts,
+        refusals: this.#refusals,
+        rejected,
+        probe,
+        superseded,
+      }
       try {
-        return await this.#locked(renewal)
+        return await underLock(store, key, client.timeout, degraded, (lease) =>
+          renew({ ...renewal, leased: () => lease.valid() }),
+        )
       } catch (error) {
-        if (again && error instanceof OAuthError && error.code === 'busy') continue
-        if (error instanceof StoreError) return await renewWithoutStore({ ...renewal, leased: () => true }, error)
-        throw error
+        if (error instanceof StoreError) {
+          return await this.#locks.run('', () => renewWithoutStore({ ...renewal, leased: () => true }, error))
+        }
+        if (!again || (error as OAuthError).code !== 'busy') throw error
       }
     }
   }
 
-  /** The store's lock, waited for as long as a holder may keep it; once it is ours, what follows has its own deadlines. */
-  async #locked(renewal: Omit<Renewal, 'leased'>): Promise<HeldToken> {
-    const { client, store, degraded } = this.#options
-    const { key } = await this.copy.identity()
-    let outcome: { held: HeldToken } | { error: unknown } | undefined
-    let waiting = true
-    let granted = () => {}
-    const started = new Promise<void>((resolve) => {
-      granted = resolve
-    })
-    const critical = async (lease: Lease) => {
-      if (!waiting) return
-      granted()
-      const leased = () => lease.valid()
-      outcome = await renew({ ...renewal, leased }).then(
-        (held) => ({ held }),
-        (error: unknown) => ({ error }),
-      )
-    }
-    try {
-      const late = () => new StoreError('The lock of the token store was not to be had')
-      const done = async () => store.lock(key, critical, 3 * client.timeout)
-      const finished = done()
-      await within(4 * client.timeout, late, () => Promise.race([started, finished]))
-      await finished
-    } catch (cause) {
-      waiting = false
-      if (outcome === undefined) throw cause instanceof OAuthError ? cause : new StoreError('The token store could not lock', { cause })
-      degraded('the token store could not unlock', cause)
-    }
-    if (outcome === undefined) throw new StoreError('The token store gave no lock')
-    if ('error' in outcome) throw outcome.error
-    return outcome.held
+  /** When this token may be asked for again after a failure; 0: at once. */
+  #retryAt(tokenKey: string): number {
+    const scopes = ['', tokenKey]
+    const { failures: recorded } = this.copy.record ?? {}
+    const failures = scopes.flatMap((scope) => [recorded?.[scope], this.#refusals.get(scope)?.failure])
+    return Math.max(0, ...failures.map((failure) => (failure && forbids(failure) ? failure.retryAt : 0)))
   }
 
   /** R2: the renewal or, where that fails or takes half of the time that is left, the token that is still valid. */
@@ -232,10 +213,12 @@ export class Session {
     clearTimeout(this.#timer)
     const { copy } = this
     const own = copy.held.get(this.#options.own.tokenKey)
-    const retryAt = forbidding(copy.record, this.#options.own.tokenKey)?.retryAt
+    const retryAt = this.#retryAt(this.#options.own.tokenKey)
     let delay = Number.POSITIVE_INFINITY
-    if (copy.unsaved) delay = SAVE_AGAIN
-    else if (own && copy.record?.refreshToken !== undefined) delay = Math.max(own.untilRenewal, (retryAt ?? 0) - Date.now())
+    if (copy.unsaved) delay = this.#saveDelay
+    else this.#saveDelay = FIRST_SAVE
+    if (copy.unsaved) this.#saveDelay = Math.min(this.#saveDelay * 2, LAST_SAVE)
+    else if (own && copy.record?.refreshToken !== undefined) delay = Math.max(own.untilRenewal, retryAt - Date.now())
     else if (own && !this.#options.asksAgain) delay = own.untilExpiry
     if (delay === Number.POSITIVE_INFINITY) return
     this.#timer = setTimeout(() => this.#act(), Math.min(delay + 1, 2 ** 31 - 1))
@@ -248,7 +231,7 @@ export class Session {
     const own = copy.held.get(this.#options.own.tokenKey)
     if (copy.unsaved) void this.#saveAgain()
     else if (own?.phase === 'fresh') this.#schedule()
-    else if (own?.phase === 'expired' || own?.used || this.#options.watched()) this.#renewBehind()
+    else if (own?.used || copy.record?.refreshToken === undefined || this.#options.watched()) this.#renewBehind()
   }
 
   #renewBehind(probe = false): void {
@@ -257,16 +240,11 @@ export class Session {
 
   async #saveAgain(): Promise<void> {
     const { record } = this.copy
-    if (record?.ended) await this.copy.overwrite(record)
+    if (record && this.copy.unsaved === 'replacement') await this.copy.overwrite(record)
     else if (record && !(await this.copy.write(record))) {
-      this.copy.unsaved = false
+      this.copy.unsaved = undefined
       await this.reload()
     }
     this.#schedule()
   }
-}
-
-/** In Node a timer keeps the process alive unless told otherwise; elsewhere it is a number. */
-function unreferenced(timer: unknown): void {
-  if (typeof timer === 'object' && timer !== null && 'unref' in timer && typeof timer.unref === 'function') timer.unref()
 }

@@ -1,60 +1,18 @@
-import { Client, type ClientOptions } from './client.ts'
+import { Client } from './client.ts'
 import { OAuthError } from './errors.ts'
+import type { Grant } from './grant.ts'
 import type { HeldToken } from './held-token.ts'
 import { memoryStore } from './memory-store.ts'
-import type { Grant } from './renewal.ts'
 import { drawFactor } from './renewal-policy.ts'
-import { Session, type Wanted } from './session.ts'
+import { Session } from './session.ts'
+import type { Wanted } from './session-options.ts'
 import type { SessionRecord, TimelineEvent } from './session-record.ts'
 import { differs, type SessionSnapshot, snapshotOf } from './session-snapshot.ts'
+import type { GrantKind, SourceOptions, Stats } from './source-options.ts'
 import { tokenKeyOf } from './token-parameters.ts'
 import type { IssuedTokenSet, TokenSet } from './token-set.ts'
 import type { AccessTokenRequest, TokenSource } from './token-source.ts'
 import type { TokenStore } from './token-store.ts'
-
-/** What all sources share. */
-export interface SourceOptions extends ClientOptions {
-  /** RFC 6749 section 3.3. Default: whatever the server grants. */
-  scope?: string | undefined
-  /** RFC 8707. Default: none. */
-  resource?: string | string[] | undefined
-  /** Extra token-request parameters. They never replace the protocol's own. */
-  parameters?: Record<string, string> | undefined
-  /** Default: `memoryStore()`. */
-  store?: TokenStore | undefined
-  /** Tells the sessions of several users in one store apart. Default: `default`. */
-  sessionKey?: string | undefined
-  /** Told, once each, what does not break anything yet and should be known. Default: `console.warn`. */
-  onWarning?: ((message: string) => void) | undefined
-}
-
-/** What a manager has to know of its grant. */
-export interface GrantKind {
-  /** Part of the session key. */
-  name: string
-  /** Whose session it is. Default: `sessionKey`. */
-  principal?: (() => string | Promise<string>) | undefined
-  /** One session holds all tokens; otherwise every token is on its own. */
-  oneSession: boolean
-  /** Whether it yields a token without a person. */
-  asksAgain: boolean
-  /** What the session starts from where nothing is stored. */
-  initial?: (() => Promise<SessionRecord>) | undefined
-}
-
-/** What was spent and saved since the start. */
-export interface Stats {
-  /** Requests sent to the token endpoint. */
-  readonly tokenRequests: number
-  /** Calls that got their token without waiting for a request. */
-  readonly tokensServedFromMemory: number
-  /** Tokens that took the place of another. */
-  readonly renewals: number
-  /** Token requests that failed. */
-  readonly failures: number
-  /** Times that the token store failed. */
-  readonly degradations: number
-}
 
 /** Keeps, renews and shares what a grant yields. Constructing one touches neither network nor storage. */
 export class TokenManager implements TokenSource {
@@ -76,7 +34,11 @@ export class TokenManager implements TokenSource {
   #served = 0
   #degraded = 0
 
-  constructor(grant: Grant, options: SourceOptions, kind: GrantKind = { name: 'custom', oneSession: false, asksAgain: true }) {
+  constructor(
+    grant: Grant,
+    options: SourceOptions,
+    kind: GrantKind = { name: 'custom', oneSession: false, asksAgain: true },
+  ) {
     this.#grant = grant
     this.#options = options
     this.#kind = kind
@@ -126,7 +88,7 @@ export class TokenManager implements TokenSource {
    * told, that is reported as a warning: nobody can use the session here any more.
    */
   async revoke(): Promise<void> {
-    await Promise.all([this.#session, ...this.#others.values()].map((session) => this.#revoke(session)))
+    await this.end()
   }
 
   /** What was spent and saved since the start. */
@@ -143,7 +105,9 @@ export class TokenManager implements TokenSource {
 
   /** What happened to the session, oldest first: no secrets, and it survives a restart with the store. */
   explain(): TimelineEvent[] {
-    return [...(this.#session.copy.record?.timeline ?? []), ...this.#degradations].sort((one, other) => one.at - other.at)
+    return [...(this.#session.copy.record?.timeline ?? []), ...this.#degradations].sort(
+      (one, other) => one.at - other.at,
+    )
   }
 
   /** Stops timers and channels. */
@@ -156,10 +120,6 @@ export class TokenManager implements TokenSource {
     return this.#client
   }
 
-  protected get record(): SessionRecord | undefined {
-    return this.#session.copy.record
-  }
-
   protected ready(): Promise<void> {
     return this.#session.ready()
   }
@@ -168,8 +128,16 @@ export class TokenManager implements TokenSource {
   protected async begin(tokenSet: TokenSet & { issuedAt: number }): Promise<void> {
     await this.#session.begin(tokenSet)
     if (tokenSet.refreshToken === undefined) {
-      this.warn('The server gave no refresh token: the session ends with its access token. Ask for scope offline_access.')
+      this.warn(
+        'The server gave no refresh token: the session ends with its access token. Ask for scope offline_access.',
+      )
     }
+  }
+
+  /** `revoke()`, and the records that were ended. */
+  protected async end(): Promise<SessionRecord[]> {
+    const ends = [this.#session, ...this.#others.values()].map((session) => this.#revoke(session))
+    return (await Promise.all(ends)).flat()
   }
 
   protected warn(message: string): void {
@@ -223,11 +191,12 @@ export class TokenManager implements TokenSource {
       own,
       changed: () => this.#changed(),
       degraded: (what, cause) => this.#degradation(what, cause),
+      warn: (message) => this.warn(message),
       watched: () => this.#listeners.size > 0,
     })
   }
 
-  async #revoke(session: Session): Promise<void> {
+  async #revoke(session: Session): Promise<SessionRecord[]> {
     const records = await session.signOut()
     const tokens = new Map<string, 'refresh_token' | 'access_token'>()
     for (const { refreshToken, tokens: issued } of records) {
@@ -238,6 +207,7 @@ export class TokenManager implements TokenSource {
     for (const result of await Promise.allSettled(revoked)) {
       if (result.status === 'rejected') this.warn(`A token could not be revoked: ${result.reason.message}`)
     }
+    return records
   }
 
   #changed(): void {

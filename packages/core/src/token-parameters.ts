@@ -1,4 +1,4 @@
-import type { TokenRequest } from './renewal.ts'
+import type { TokenRequest } from './grant.ts'
 
 /** The parameters of a token request for what is wanted (RFC 6749 section 3.3, RFC 8707 section 2.2). */
 export function tokenParameters({ scope, resource, parameters }: TokenRequest): URLSearchParams {

@@ -50,7 +50,15 @@ export function lifetimeOf(expiresIn: unknown): number {
 /** The members that the SDK reads, in the form that RFC 6749 section 5.1 gives them; all others stay behind. */
 export function normalizedTokenResponse(json: Record<string, unknown>): Record<string, unknown> {
   const result: Record<string, unknown> = { expires_in: lifetimeOf(json.expires_in) }
-  for (const name of ['access_token', 'token_type', 'refresh_token', 'scope', 'id_token', 'error', 'error_description']) {
+  for (const name of [
+    'access_token',
+    'token_type',
+    'refresh_token',
+    'scope',
+    'id_token',
+    'error',
+    'error_description',
+  ]) {
     const value = json[name]
     if (typeof value === 'string' && value !== '') result[name] = value
   }

@@ -3,7 +3,8 @@ import type { TokenRequestChecks } from '../client.ts'
 import { within } from '../deadline.ts'
 import { InvalidCallbackError, LoginRequiredError, OAuthError, StoreError, TokenUnavailableError } from '../errors.ts'
 import { secureUrl } from '../secure-url.ts'
-import { type SourceOptions, TokenManager } from '../token-manager.ts'
+import type { SourceOptions } from '../source-options.ts'
+import { TokenManager } from '../token-manager.ts'
 import { tokenParameters } from '../token-parameters.ts'
 import { memoryTransactions, type Transaction, type TransactionStore } from '../transaction-store.ts'
 import { authorizationResponseIn, isState, statePrefix, unusable, withoutResponse } from './authorization-response.ts'
@@ -78,7 +79,7 @@ export class AuthorizationCodeFlow extends TokenManager {
   async login(options: LoginOptions = {}): Promise<void> {
     const { userAgent } = this.#options
     const url = await this.#authorizationRequest(options)
-    await userAgent.navigate(url.href)
+    await navigated(userAgent, url)
   }
 
   /**
@@ -98,29 +99,35 @@ export class AuthorizationCodeFlow extends TokenManager {
 
   /** Ends the session: here at once, then its tokens at the server (RFC 7009), then the server's own session. */
   async logout({ postLogoutRedirectUri, endSession = true }: LogoutOptions = {}): Promise<void> {
-    const { idToken } = this.record ?? {}
     const late = () => new TokenUnavailableError('timeout', 'The server does not answer')
-    const revoked = this.revoke()
+    const ended = this.end()
     const endpoint = endSession ? this.client.endpoint('end_session_endpoint') : Promise.resolve(undefined)
-    const [url] = await within(this.client.timeout, late, () => Promise.all([endpoint, revoked])).catch((error) => {
-      this.warn(`Signed out here only: ${error.message}`)
-      return []
-    })
+    const [url, records = []] = await within(this.client.timeout, late, () => Promise.all([endpoint, ended])).catch(
+      (error) => {
+        this.warn(`Signed out here only: ${error.message}`)
+        return []
+      },
+    )
     if (url === undefined) return
+    const idToken = records.find((record) => record.idToken)?.idToken
     if (idToken !== undefined) url.searchParams.set('id_token_hint', idToken)
     url.searchParams.set('client_id', this.client.clientId)
     if (postLogoutRedirectUri !== undefined) url.searchParams.set('post_logout_redirect_uri', postLogoutRedirectUri)
-    await this.#options.userAgent.navigate(url.href)
+    await navigated(this.#options.userAgent, url)
   }
 
   async #authorizationRequest(options: LoginOptions): Promise<URL> {
     const { redirectUri, scope, resource, parameters } = this.#options
     if (!globalThis.crypto?.subtle) {
-      throw new OAuthError('insecure-context', 'This page has no WebCrypto', { fix: 'Serve it over https, or from localhost.' })
+      throw new OAuthError('insecure-context', 'This page has no WebCrypto', {
+        fix: 'Serve it over https, or from localhost.',
+      })
     }
     const url = await this.client.endpoint('authorization_endpoint')
     if (url === undefined) {
-      throw new OAuthError('invalid-metadata', 'The metadata has no authorization_endpoint', { fix: 'Set metadata.authorization_endpoint.' })
+      throw new OAuthError('invalid-metadata', 'The metadata has no authorization_endpoint', {
+        fix: 'Set metadata.authorization_endpoint.',
+      })
     }
     const { appState, prompt, loginHint, acrValues, maxAge } = options
     const state = this.#statePrefix + oauth.generateRandomState()
@@ -144,11 +151,7 @@ export class AuthorizationCodeFlow extends TokenManager {
     for (const [name, value] of Object.entries(own)) if (value !== undefined) url.searchParams.set(name, value)
     const { issuer, clientId } = this.client
     const transaction = { codeVerifier, nonce, maxAge, issuer, clientId, redirectUri, appState, createdAt: Date.now() }
-    try {
-      await this.#transactions.put(state, transaction)
-    } catch (cause) {
-      throw new StoreError('The login could not be remembered, so its answer could not be used', { cause })
-    }
+    await remembered(() => this.#transactions.put(state, transaction))
     return url
   }
 
@@ -157,7 +160,9 @@ export class AuthorizationCodeFlow extends TokenManager {
     const response = authorizationResponseIn(address, redirectUri)
     const state = response?.get('state') ?? ''
     // With no login under way, an answer that does not have our form of state is somebody else's.
-    const ours = state.startsWith(this.#statePrefix) || (response && !isState(state) && (await this.#transactions.pending()))
+    const ours =
+      state.startsWith(this.#statePrefix) ||
+      (response && !isState(state) && (await remembered(() => this.#transactions.pending())))
     if (!response || !ours) {
       await this.ready()
       return undefined
@@ -172,7 +177,7 @@ export class AuthorizationCodeFlow extends TokenManager {
 
   async #redeem(response: URLSearchParams, state: string): Promise<LoginResult> {
     const { client } = this
-    const transaction = await this.#transactions.take(state)
+    const transaction = await remembered(() => this.#transactions.take(state))
     if (!transaction || !this.#isUsable(transaction)) {
       throw new InvalidCallbackError('invalid-state', 'This answer belongs to no login that is under way here', {
         appState: transaction?.appState,
@@ -195,7 +200,7 @@ export class AuthorizationCodeFlow extends TokenManager {
           ...(maxAge !== undefined && { maxAge }),
         })
       const tokenSet = await client.tokenRequest('authorization_code', request, { process })
-      await this.begin(tokenSet)
+      await this.begin({ ...tokenSet, scope: tokenSet.scope ?? this.#options.scope })
     } catch (error) {
       throw unusable(error, appState)
     }
@@ -211,4 +216,24 @@ export class AuthorizationCodeFlow extends TokenManager {
 /** A person signs in: authorization code with PKCE. Throws an `OAuthError` for options that cannot work. */
 export function authorizationCode(options: AuthorizationCodeOptions): AuthorizationCodeFlow {
   return new AuthorizationCodeFlow(options)
+}
+
+/** What the transaction store does; where it fails, no login can be begun or finished. */
+async function remembered<T>(call: () => T | Promise<T>): Promise<T> {
+  try {
+    return await call()
+  } catch (cause) {
+    throw new StoreError('The login cannot be remembered until its answer comes', {
+      cause,
+      fix: 'Let the page use its session storage, or give transactions another place.',
+    })
+  }
+}
+
+async function navigated(userAgent: UserAgent, { href }: URL): Promise<void> {
+  try {
+    await userAgent.navigate(href)
+  } catch (cause) {
+    throw new OAuthError('navigation-failed', 'The user agent could not be sent to the authorization server', { cause })
+  }
 }

@@ -38,7 +38,10 @@ export function unusable(thrown: unknown, appState: unknown): OAuthError {
     return new InvalidCallbackError('authorization-refused', `The authorization server refused: ${error}`, {
       error,
       appState,
-      fix: error === 'access_denied' ? 'Offer to sign in again.' : 'Look the error up in the server\'s documentation and log.',
+      fix:
+        error === 'access_denied'
+          ? 'Offer to sign in again.'
+          : "Look the error up in the server's documentation and log.",
     })
   }
   if (!(thrown instanceof OAuthError)) {

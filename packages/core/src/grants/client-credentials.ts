@@ -1,5 +1,6 @@
-import type { Grant } from '../renewal.ts'
-import { type SourceOptions, TokenManager } from '../token-manager.ts'
+import type { Grant } from '../grant.ts'
+import type { SourceOptions } from '../source-options.ts'
+import { TokenManager } from '../token-manager.ts'
 import { tokenParameters } from '../token-parameters.ts'
 
 /** Machine tokens: the client asks for itself (RFC 6749 section 4.4). Throws an `OAuthError` for options that cannot work. */

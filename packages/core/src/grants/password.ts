@@ -1,6 +1,7 @@
 import { AuthorizationServerError } from '../errors.ts'
-import type { Grant } from '../renewal.ts'
-import { type SourceOptions, TokenManager } from '../token-manager.ts'
+import type { Grant } from '../grant.ts'
+import type { SourceOptions } from '../source-options.ts'
+import { TokenManager } from '../token-manager.ts'
 import { tokenParameters } from '../token-parameters.ts'
 
 export interface PasswordOptions extends SourceOptions {
@@ -18,11 +19,11 @@ export function password(options: PasswordOptions): TokenManager {
   let username: string | undefined
   let refused: { password: string; error: AuthorizationServerError } | undefined
   const principal = async () => {
-    username ??= await valueOf(options.username)
+    username ??= await current(options.username)
     return username
   }
   const grant: Grant = async (client, request) => {
-    const secret = await valueOf(options.password)
+    const secret = await current(options.password)
     if (refused?.password === secret) throw refused.error
     const parameters = tokenParameters(request)
     parameters.set('username', await principal())
@@ -45,6 +46,6 @@ export function password(options: PasswordOptions): TokenManager {
   return new TokenManager(grant, options, { name: 'password', principal, oneSession: true, asksAgain: true })
 }
 
-async function valueOf(value: string | (() => string | Promise<string>)): Promise<string> {
+async function current(value: string | (() => string | Promise<string>)): Promise<string> {
   return typeof value === 'function' ? value() : value
 }

@@ -1,7 +1,8 @@
 import { calculatePKCECodeChallenge as sha256 } from 'oauth4webapi'
 import { LoginRequiredError, OAuthError } from '../errors.ts'
 import { emptyRecord } from '../session-record.ts'
-import { type SourceOptions, TokenManager } from '../token-manager.ts'
+import type { SourceOptions } from '../source-options.ts'
+import { TokenManager } from '../token-manager.ts'
 
 export interface RefreshTokenOptions extends SourceOptions {
   /** Obtained elsewhere. The same one finds its stored successor; another one replaces the stored session. */
@@ -15,7 +16,9 @@ export function refreshToken(options: RefreshTokenOptions): TokenManager {
     throw new OAuthError('invalid-options', 'refreshToken is missing', { fix: 'Set refreshToken.' })
   }
   const grant = async () => {
-    throw new LoginRequiredError('login-required', 'There is no refresh token to use', { fix: 'Give a new refreshToken.' })
+    throw new LoginRequiredError('login-required', 'There is no refresh token to use', {
+      fix: 'Give a new refreshToken.',
+    })
   }
   const initial = async () => ({ ...emptyRecord(), refreshToken: seed, seed: await sha256(seed) })
   return new TokenManager(grant, options, { name: 'refresh_token', oneSession: true, asksAgain: false, initial })

@@ -1,0 +1,47 @@
+import type { ClientOptions } from './client.ts'
+import type { SessionRecord } from './session-record.ts'
+import type { TokenStore } from './token-store.ts'
+
+/** What all sources share. */
+export interface SourceOptions extends ClientOptions {
+  /** RFC 6749 section 3.3. Default: whatever the server grants. */
+  scope?: string | undefined
+  /** RFC 8707. Default: none. */
+  resource?: string | string[] | undefined
+  /** Extra token-request parameters. They never replace the protocol's own. */
+  parameters?: Record<string, string> | undefined
+  /** Default: `memoryStore()`. */
+  store?: TokenStore | undefined
+  /** Tells the sessions of several users in one store apart. Default: `default`. */
+  sessionKey?: string | undefined
+  /** Told, once each, what does not break anything yet and should be known. Default: `console.warn`. */
+  onWarning?: ((message: string) => void) | undefined
+}
+
+/** What a manager has to know of its grant. */
+export interface GrantKind {
+  /** Part of the session key. */
+  name: string
+  /** Whose session it is. Default: `sessionKey`. */
+  principal?: (() => string | Promise<string>) | undefined
+  /** One session holds all tokens; otherwise every token is on its own. */
+  oneSession: boolean
+  /** Whether it yields a token without a person. */
+  asksAgain: boolean
+  /** What the session starts from where nothing is stored. */
+  initial?: (() => Promise<SessionRecord>) | undefined
+}
+
+/** What was spent and saved since the start. */
+export interface Stats {
+  /** Requests sent to the token endpoint. */
+  readonly tokenRequests: number
+  /** Calls that got their token without waiting for a request. */
+  readonly tokensServedFromMemory: number
+  /** Tokens that took the place of another. */
+  readonly renewals: number
+  /** Token requests that failed. */
+  readonly failures: number
+  /** Times that the token store failed. */
+  readonly degradations: number
+}
