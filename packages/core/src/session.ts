@@ -91,7 +91,8 @@ export class Session {
 
   /** The network is back, or the page is shown: looks at the store, and lets a failing session ask at once (R8). */
   async wake(): Promise<void> {
-    await this.reload()
+    this.drift = Number.NaN // nothing is served from memory until the store has been looked at
+    await this.ready()
     const now = performance.now()
     if (this.#retryAt(this.#options.own.tokenKey) === 0 || now - this.#lastProbe < PROBE_INTERVAL) return
     this.#lastProbe = now
@@ -114,10 +115,8 @@ export class Session {
     const here = this.copy.record
     const at = Date.now()
     this.signedOutAt = at
-    const { lastSuccessAt } = here ?? {}
-    const written = this.copy.overwrite(
-      ended(here ?? emptyRecord(), { reason: 'signed-out', origin: 'user', at, lastSuccessAt }),
-    )
+    const end = { reason: 'signed-out', origin: 'user', at, lastSuccessAt: here?.lastSuccessAt } as const
+    const written = this.copy.overwrite(ended(here ?? emptyRecord(), end))
     this.known = true
     this.#settled()
     const stored = await written

@@ -120,6 +120,10 @@ export class TokenManager implements TokenSource {
     return this.#client
   }
 
+  protected wake(): void {
+    void this.#session.wake()
+  }
+
   protected ready(): Promise<void> {
     return this.#session.ready()
   }

@@ -15,6 +15,8 @@ export interface UserAgent {
   navigate(url: string): void | Promise<void>
   /** Replaces what the address bar shows, without a navigation. */
   replaceUrl(url: string): void
+  /** Calls `listener` when the page is shown again or the network has come back; returns the way to stop that. */
+  watch?(listener: () => void): () => void
 }
 
 export interface AuthorizationCodeOptions extends SourceOptions {
@@ -59,6 +61,7 @@ const TRANSACTION_LIFETIME = 3_600_000
 export class AuthorizationCodeFlow extends TokenManager {
   readonly #options: AuthorizationCodeOptions
   readonly #transactions: TransactionStore
+  readonly #unwatch: (() => void) | undefined
   /** Starts every `state` of this client, so that it knows its own callbacks. */
   readonly #statePrefix: string
   #handled: { url: string; result: Promise<LoginResult | undefined>; settled: boolean } | undefined
@@ -72,6 +75,7 @@ export class AuthorizationCodeFlow extends TokenManager {
     const { issuer, clientId, sessionKey, transactions = memoryTransactions() } = options
     this.#options = options
     this.#transactions = transactions
+    this.#unwatch = options.userAgent.watch?.(() => this.wake())
     this.#statePrefix = statePrefix([issuer, clientId, sessionKey])
   }
 
@@ -114,6 +118,11 @@ export class AuthorizationCodeFlow extends TokenManager {
     url.searchParams.set('client_id', this.client.clientId)
     if (postLogoutRedirectUri !== undefined) url.searchParams.set('post_logout_redirect_uri', postLogoutRedirectUri)
     await navigated(this.#options.userAgent, url)
+  }
+
+  override async [Symbol.asyncDispose](): Promise<void> {
+    this.#unwatch?.()
+    await super[Symbol.asyncDispose]()
   }
 
   async #authorizationRequest(options: LoginOptions): Promise<URL> {

@@ -1,0 +1,60 @@
+import { LocalLocks, type StoredRecord, type TokenStore } from '@keyturn/core'
+import { createStore, get, update } from 'idb-keyval'
+import { webLock } from './web-lock.ts'
+
+const NAME = 'keyturn'
+
+/**
+ * Keeps records in IndexedDB, shared by all tabs of the origin: Web Locks keep two tabs from renewing at once, a
+ * BroadcastChannel tells the others. Not localStorage: even under a lock a tab can read from it what was true before.
+ */
+export function indexedDBStore(): TokenStore {
+  const listeners = new Map<string, Set<() => void>>()
+  const local = new LocalLocks()
+  let database: ReturnType<typeof createStore> | undefined
+  let channel: BroadcastChannel | undefined
+  const opened = () => {
+    database ??= createStore(NAME, 'sessions')
+    return database
+  }
+  const told = (key: unknown) => {
+    for (const listener of listeners.get(String(key)) ?? []) listener()
+  }
+  const tuned = () => {
+    if (channel === undefined && typeof BroadcastChannel === 'function') {
+      channel = new BroadcastChannel(NAME)
+      channel.onmessage = ({ data }) => told(data)
+    }
+    return channel
+  }
+  return {
+    get: (key) => get<StoredRecord>(key, opened()),
+    async replace(key, expected, next) {
+      let replaced = false
+      const compareAndSet = (stored: StoredRecord | undefined) => {
+        replaced = stored?.version === expected
+        return (replaced ? next : stored) as StoredRecord
+      }
+      await update<StoredRecord>(key, compareAndSet, opened())
+      if (replaced) {
+        tuned()?.postMessage(key)
+        queueMicrotask(() => told(key))
+      }
+      return replaced
+    },
+    lock: (key, critical, duration) =>
+      navigator.locks ? webLock(`${NAME} ${key}`, critical, duration) : local.run(key, critical, duration),
+    watch(key, listener) {
+      tuned()
+      const all = listeners.get(key) ?? new Set()
+      listeners.set(key, all.add(listener))
+      return () => {
+        all.delete(listener)
+        if (all.size === 0) listeners.delete(key)
+        if (listeners.size > 0) return
+        channel?.close()
+        channel = undefined
+      }
+    },
+  }
+}
