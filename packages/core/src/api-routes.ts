@@ -21,8 +21,8 @@ interface Covered {
   readonly route: ApiRoute
 }
 
-/** A dot segment that only a server would see, because its slashes are encoded. */
-const HIDDEN_DOTS = /(?:^|[\\/]|%2f|%5c)(?:\.|%2e){1,2}(?:[\\/]|%2f|%5c|$)/i
+/** A dot segment that only a server would see: it is encoded, or has parameters. */
+const HIDDEN_DOTS = /(?:[\\/]|%2f|%5c)(?:\.|%2e){1,2}(?:[\\/;]|%2f|%5c|%3b|$)/i
 
 /**
  * Tells for a URL which token it may see: none (`undefined`) unless its origin and its first path segments are those of
@@ -36,13 +36,16 @@ export function apiRoutes(apis: Apis): (url: string) => ApiRoute | undefined {
   const covered = given.map(coveredBy).sort((one, other) => other.path.length - one.path.length)
   return (address) => {
     const url = parsed(address)
-    if (url === null || url.username || url.password || HIDDEN_DOTS.test(url.pathname)) return undefined
-    return covered.find(({ origin, path }) => url.origin === origin && `${url.pathname}/`.startsWith(path))?.route
+    if (url === null || url.username || url.password) return undefined
+    const hidden = HIDDEN_DOTS.test(url.pathname.replace(/%(?:25)+/g, '%'))
+    const covers = ({ origin, path }: Covered) =>
+      url.origin === origin && (path === '/' || (!hidden && `${url.pathname}/`.startsWith(path)))
+    return covered.find(covers)?.route
   }
 }
 
 function coveredBy(api: string | Api): Covered {
-  const { url, ...rest } = typeof api === 'string' ? { url: api } : api
+  const { url, ...rest } = typeof api === 'object' && api !== null ? api : { url: String(api) }
   const { origin, pathname, username, password, search, hash } = secureUrl(parsed(url)?.href ?? url)
   if (username || password || search || hash) {
     throw new OAuthError('invalid-options', 'A URL in apis has more than origin and path', {

@@ -17,12 +17,15 @@ export function authenticatedFetch(source: TokenSource, options: AuthenticatedFe
   const routeOf = apiRoutes(options.apis)
   const plain: typeof fetch = (input, init) => (options.fetch ?? fetch)(input, init)
 
-  return async (input, init) => {
-    const given = input instanceof Request ? input : undefined
-    const url = given?.url ?? String(input)
+  return async (resource, wishes) => {
+    // Everything is read once: what the caller changes afterwards changes nothing.
+    const given = resource instanceof Request ? resource : undefined
+    const url = given?.url ?? String(resource)
+    const input = given ?? url
+    const init = wishes && { ...wishes }
     const route = routeOf(url)
     const own = new Headers(init?.headers ?? given?.headers)
-    if (route === undefined || own.has('authorization')) return plain(input, init)
+    if (route === undefined || own.has('authorization')) return plain(resource, wishes)
 
     const signal = init?.signal ?? given?.signal ?? undefined
     const method = wireMethod(init?.method ?? given?.method ?? 'GET')
@@ -62,7 +65,7 @@ export function authenticatedFetch(source: TokenSource, options: AuthenticatedFe
 /** A 401 that is about the token: its challenge is ours, or it shows none (CORS hides it). */
 function refusesToken({ status, headers }: Response): boolean {
   if (status !== 401) return false
-  const challenge = headers.get('www-authenticate') ?? ''
+  const challenge = headers.get('www-authenticate')?.replace(/"(?:[^"\\]|\\.)*"/g, '""') ?? ''
   const namesScheme = /^\s*[\w!#$%&'*+.^`|~-]+(\s|,|$)/.test(challenge)
   return !namesScheme || /(^|[\s,])(bearer|dpop)(\s|,|$)/i.test(challenge)
 }

@@ -1,4 +1,7 @@
-import type { ClientAuth } from 'oauth4webapi'
+import type { AuthorizationServer, Client, ClientAuth } from 'oauth4webapi'
+import type { ClientOptions } from './client.ts'
+import { OAuthError } from './errors.ts'
+import { ours } from './renewal-errors.ts'
 
 /** How the client proves who it is to the authorization server (RFC 6749 section 2.3); the secret comes as `client.client_secret`. */
 export type ClientAuthentication = ClientAuth
@@ -28,4 +31,35 @@ export function none(): ClientAuthentication {
   return (_server, client, body) => {
     body.set('client_id', client.client_id)
   }
+}
+
+/** The client with the secret of this one request. */
+export type Identified = Client & { client_secret: string | undefined }
+
+/** How this request is authenticated. Throws an `OAuthError` where a secret is needed and there is none. */
+export function authenticationFor(
+  { clientAuthentication: chosen, clientSecret }: Pick<ClientOptions, 'clientAuthentication' | 'clientSecret'>,
+  server: AuthorizationServer,
+  client: Identified,
+): ClientAuthentication {
+  if (typeof chosen === 'function') {
+    return async (...request) => {
+      try {
+        await chosen(...request)
+      } catch (error) {
+        throw ours(error)
+      }
+    }
+  }
+  const supported = server.token_endpoint_auth_methods_supported
+  const fallback =
+    supported?.includes('client_secret_post') && !supported.includes('client_secret_basic')
+      ? 'client_secret_post'
+      : 'client_secret_basic'
+  const method = chosen ?? (clientSecret === undefined ? 'none' : fallback)
+  if (method === 'none') return none()
+  if (!client.client_secret) {
+    throw new OAuthError('invalid-options', `${method} needs a secret`, { fix: 'Set clientSecret.' })
+  }
+  return method === 'client_secret_post' ? clientSecretPost() : clientSecretBasic()
 }

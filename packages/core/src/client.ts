@@ -1,10 +1,10 @@
 import * as oauth from 'oauth4webapi'
-import { type ClientAuthentication, clientSecretBasic, clientSecretPost, none } from './client-authentication.ts'
+import { authenticationFor, type ClientAuthentication, type Identified } from './client-authentication.ts'
 import { within } from './deadline.ts'
 import { type AuthorizationServer, discover, type Init } from './discovery.ts'
 import { OAuthError, TokenUnavailableError } from './errors.ts'
 import { secureUrl } from './secure-url.ts'
-import { answerOf, clockSkew, translated } from './server-answers.ts'
+import { answerOf, clockSkew, redactor, translated } from './server-answers.ts'
 import { normalizedTokenResponse } from './token-response.ts'
 import type { Claims, TokenSet } from './token-set.ts'
 
@@ -36,6 +36,9 @@ export interface TokenRequestChecks {
   /** Validates the answer. Default: as RFC 6749 section 5 and, of an ID token, OpenID Connect Core section 3.1.3.7 ask. */
   process?: typeof oauth.processGenericTokenEndpointResponse | undefined
 }
+
+/** Parameters that extra ones cannot bring along. */
+const OURS = ['grant_type', 'client_id', 'client_secret', 'client_assertion', 'client_assertion_type']
 
 type Answered = (url: string, init: Init) => Promise<Response>
 
@@ -97,19 +100,14 @@ export class Client {
     const server = await this.metadata()
     const { clientSecret } = this.#options
     let sent: string | undefined
+    for (const name of OURS) parameters.delete(name)
     const attempt = () =>
       this.#deadline(async (signal) => {
-        const secret = await this.#secret()
+        const client = await this.#identified()
+        const { client_secret: secret } = client
         if (secret !== undefined && secret === sent) return undefined
         sent = secret
-        return this.#requestToken(
-          server,
-          { client_id: this.clientId, client_secret: secret },
-          grantType,
-          new URLSearchParams(parameters),
-          checks,
-          signal,
-        )
+        return this.#requestToken(server, client, grantType, parameters, checks, signal)
       })
     try {
       return (await attempt()) as TokenSet & { issuedAt: number }
@@ -127,39 +125,27 @@ export class Client {
     const server = await this.metadata()
     if (server.revocation_endpoint === undefined) return
     await this.#deadline(async (signal) => {
-      const client = { client_id: this.clientId, client_secret: await this.#secret() }
+      const client = await this.#identified()
       const options = {
         ...this.#requestOptions(signal, async (url, init) => {
-          const { status } = await answerOf(this.#options, url, init)
+          const { status } = await answerOf(this.#options, url, init, redactor(client.client_secret, init))
           return new Response(undefined, { status })
         }),
         additionalParameters: { token_type_hint: kind },
       }
-      await oauth.revocationRequest(server, client, this.#authentication(server), token, options)
+      await oauth.revocationRequest(server, client, authenticationFor(this.#options, server, client), token, options)
     })
   }
 
-  async #secret(): Promise<string | undefined> {
-    const { clientSecret } = this.#options
-    return typeof clientSecret === 'function' ? await clientSecret() : clientSecret
-  }
-
-  #authentication(server: AuthorizationServer): ClientAuthentication {
-    const { clientSecret, clientAuthentication: chosen } = this.#options
-    if (typeof chosen === 'function') return chosen
-    const supported = server.token_endpoint_auth_methods_supported
-    const fallback =
-      supported?.includes('client_secret_post') && !supported.includes('client_secret_basic')
-        ? 'client_secret_post'
-        : 'client_secret_basic'
-    const method = chosen ?? (clientSecret === undefined ? 'none' : fallback)
-    if (method === 'none') return none()
-    return method === 'client_secret_post' ? clientSecretPost() : clientSecretBasic()
+  async #identified(): Promise<Identified> {
+    const { clientId, clientSecret } = this.#options
+    const secret = typeof clientSecret === 'function' ? clientSecret() : clientSecret
+    return { client_id: clientId, client_secret: await secret }
   }
 
   async #requestToken(
     server: AuthorizationServer,
-    client: oauth.Client,
+    client: Identified,
     grantType: string,
     parameters: URLSearchParams,
     checks: TokenRequestChecks,
@@ -170,7 +156,8 @@ export class Client {
       checks.beforeSend?.()
       issuedAt = Date.now()
       this.tokenRequests++
-      const { status, headers, json } = await answerOf(this.#options, url, init)
+      const redacted = redactor(client.client_secret, init)
+      const { status, headers, json } = await answerOf(this.#options, url, init, redacted)
       if (json === undefined) {
         throw new TokenUnavailableError(
           'invalid-response',
@@ -180,7 +167,7 @@ export class Client {
           },
         )
       }
-      const normalized = normalizedTokenResponse(json)
+      const normalized = normalizedTokenResponse(json, redacted)
       client[oauth.clockSkew] = clockSkew(headers, normalized.id_token)
       return Response.json(normalized, { status: status < 300 ? (normalized.error ? 400 : 200) : status })
     })
@@ -188,7 +175,7 @@ export class Client {
       const response = await oauth.genericTokenEndpointRequest(
         server,
         client,
-        this.#authentication(server),
+        authenticationFor(this.#options, server, client),
         grantType,
         parameters,
         options,
@@ -215,7 +202,7 @@ export class Client {
         claims,
       }
     } catch (error) {
-      throw translated(error, [...parameters.values(), client.client_secret as string | undefined])
+      throw translated(error)
     }
   }
 

@@ -27,14 +27,19 @@ export async function discover(
     }
     // A browser does not tell where a redirect leads: it follows by itself, and says afterwards where it arrived.
     if (status === 0 && hops > 0) return answered(address, { ...init, redirect: 'follow' }, 0)
-    return json && status === 200 && sameOrigin(finalUrl || address) ? Response.json(json) : Response.error()
+    return typeof json?.issuer === 'string' && status === 200 && sameOrigin(finalUrl || address)
+      ? Response.json(json)
+      : Response.error()
   }
   for (const algorithm of ['oidc', 'oauth2'] as const) {
     const options = { algorithm, [oauth.allowInsecureRequests]: true, [oauth.customFetch]: answered }
     const response = await oauth.discoveryRequest(url, options)
     if (!response.ok) continue
     try {
-      return await oauth.processDiscoveryResponse(url, response)
+      const server = await oauth.processDiscoveryResponse(url, response)
+      const { id_token_signing_alg_values_supported: algorithms } = server
+      if (!Array.isArray(algorithms)) return server
+      return { ...server, id_token_signing_alg_values_supported: algorithms.filter((name) => name !== 'none') }
     } catch (cause) {
       throw new OAuthError('issuer-mismatch', `The metadata at ${issuer} is of another issuer`, {
         cause,

@@ -21,11 +21,11 @@ export {
   type LoginOptions,
   type LoginResult,
   type LogoutOptions,
-  type UserAgent,
 } from './grants/authorization-code.ts'
 export { clientCredentials } from './grants/client-credentials.ts'
 export { type PasswordOptions, password } from './grants/password.ts'
 export { type RefreshTokenOptions, refreshToken } from './grants/refresh-token.ts'
+export type { UserAgent } from './grants/user-agent.ts'
 export { LocalLocks } from './lock.ts'
 export { memoryStore } from './memory-store.ts'
 export type { Failure, SessionEnd, SessionRecord, StoredToken, TimelineEvent } from './session-record.ts'

@@ -1,6 +1,10 @@
+import type { Init } from './discovery.ts'
 import { AuthorizationServerError, OAuthError, TokenUnavailableError } from './errors.ts'
 import { secureUrl } from './secure-url.ts'
 import { type EndpointAnswer, readAnswer } from './token-response.ts'
+
+/** Request parameters that an error may show. */
+const PLAIN = ['grant_type', 'client_id', 'scope', 'resource', 'redirect_uri', 'token_type_hint', 'audience']
 
 const MAX_RETRY_AFTER = 3_600_000
 
@@ -15,7 +19,8 @@ const FIXES: Record<string, string> = {
 export async function answerOf(
   options: { fetch?: typeof fetch | undefined; allowInsecureRequests?: boolean | undefined },
   url: string,
-  init: unknown,
+  init: Init,
+  redacted: (text: string) => string = String,
 ): Promise<EndpointAnswer> {
   const { origin } = secureUrl(url, options.allowInsecureRequests)
   let answer: EndpointAnswer
@@ -24,12 +29,18 @@ export async function answerOf(
   } catch (cause) {
     if (cause instanceof OAuthError) throw cause
     const fix = 'Check the address and the network; in a browser, also that the server allows this origin (CORS).'
-    throw new TokenUnavailableError('network', `No answer from ${origin}`, { cause, fix })
+    throw new TokenUnavailableError('network', `No answer from ${origin}`, { cause: shown(cause, redacted), fix })
   }
   const { status, headers } = answer
   if (status !== 429 && status !== 408 && status < 500) return answer
   const code = status === 429 ? 'throttled' : 'server-error'
   throw new TokenUnavailableError(code, `${origin} answered ${status}`, { retryAt: retryAfter(headers) })
+}
+
+/** Messages of others may hold the request. */
+function shown(cause: unknown, redacted: (text: string) => string): Error | undefined {
+  if (!(cause instanceof Error)) return undefined
+  return Object.assign(new Error(redacted(cause.message), { cause: cause.cause }), { name: cause.name })
 }
 
 /** Milliseconds since the epoch that `Retry-After` names (RFC 9110 section 10.2.3), an hour from now at most. */
@@ -59,25 +70,37 @@ function issuedAt(idToken: unknown): number {
   }
 }
 
-/** What oauth4webapi throws, as an error of ours: without response bodies, and with no secret that an answer echoes. */
-export function translated(error: unknown, secrets: (string | undefined)[]): unknown {
+/** Takes out of a text whatever of a request must not be shown, however it is written there. */
+export function redactor(secret: string | undefined, { body, headers }: Init): (text: string) => string {
+  const values = [...new URLSearchParams(String(body ?? ''))]
+    .filter(([name]) => !PLAIN.includes(name))
+    .map(([, value]) => value)
+  const secrets = [secret ?? '', headers.authorization?.split(' ')[1] ?? '', ...values]
+  const written = secrets.flatMap((one) => [
+    one,
+    encodeURIComponent(one),
+    new URLSearchParams([['', one]]).toString().slice(1),
+  ])
+  const longestFirst = written.filter((one) => one.length > 3).sort((one, other) => other.length - one.length)
+  return (text) => longestFirst.reduce((kept, one) => kept.replaceAll(one, '…'), text)
+}
+
+/** What oauth4webapi throws, as an error of ours: without response bodies. */
+export function translated(error: unknown): unknown {
   if (error instanceof OAuthError || !(error instanceof Error)) return error
   const { code, error: name, error_description: description, status } = error as Error & Record<string, unknown>
+  if (code === 'OAUTH_MISSING_SERVER_METADATA' || code === 'OAUTH_INVALID_SERVER_METADATA') {
+    const { attribute } = error.cause as { attribute: string }
+    return new OAuthError('invalid-metadata', error.message, { fix: `Set metadata.${attribute}.` })
+  }
   if (code !== 'OAUTH_RESPONSE_BODY_ERROR') {
     return new TokenUnavailableError('invalid-response', `The token response is not usable: ${error.message}`, {
       cause: error,
     })
   }
-  const said = (text: unknown) =>
-    secrets
-      .reduce<string>(
-        (kept, secret) => (secret && secret.length > 3 ? kept.replaceAll(secret, '…') : kept),
-        String(text),
-      )
-      .slice(0, 300)
   const answer = {
-    error: said(name),
-    errorDescription: description === undefined ? undefined : said(description),
+    error: String(name).slice(0, 300),
+    errorDescription: description === undefined ? undefined : String(description).slice(0, 300),
     status: Number(status),
   }
   if (name === 'invalid_client') {

@@ -48,7 +48,10 @@ export function lifetimeOf(expiresIn: unknown): number {
 }
 
 /** The members that the SDK reads, in the form that RFC 6749 section 5.1 gives them; all others stay behind. */
-export function normalizedTokenResponse(json: Record<string, unknown>): Record<string, unknown> {
+export function normalizedTokenResponse(
+  json: Record<string, unknown>,
+  redacted: (text: string) => string,
+): Record<string, unknown> {
   const result: Record<string, unknown> = { expires_in: lifetimeOf(json.expires_in) }
   for (const name of [
     'access_token',
@@ -62,6 +65,9 @@ export function normalizedTokenResponse(json: Record<string, unknown>): Record<s
     const value = json[name]
     if (typeof value === 'string' && value !== '') result[name] = value
   }
+  for (const name of ['error', 'error_description']) if (result[name]) result[name] = redacted(String(result[name]))
+  // A token that no header can carry is none.
+  if (/[^\x21-\x7e]/.test(String(result.access_token))) delete result.access_token
   if (Array.isArray(json.scope)) result.scope = json.scope.join(' ')
   return result
 }

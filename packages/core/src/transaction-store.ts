@@ -1,3 +1,6 @@
+/** How long a login may take, milliseconds. */
+export const TRANSACTION_LIFETIME = 3_600_000
+
 /** A login that was begun and has not come back yet: plain data. */
 export interface Transaction {
   readonly codeVerifier: string
@@ -15,7 +18,7 @@ export interface TransactionStore {
   put(state: string, transaction: Transaction): void | Promise<void>
   /** Gives it and forgets it, at once: a transaction is used once. */
   take(state: string): Transaction | undefined | Promise<Transaction | undefined>
-  /** Whether any login is under way. */
+  /** Whether any login is under way that is not older than an hour. */
   pending(): boolean | Promise<boolean>
 }
 
@@ -31,6 +34,6 @@ export function memoryTransactions(): TransactionStore {
       transactions.delete(state)
       return transaction
     },
-    pending: () => transactions.size > 0,
+    pending: () => [...transactions.values()].some(({ createdAt }) => Date.now() - createdAt < TRANSACTION_LIFETIME),
   }
 }

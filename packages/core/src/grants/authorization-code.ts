@@ -1,23 +1,20 @@
 import * as oauth from 'oauth4webapi'
 import type { TokenRequestChecks } from '../client.ts'
 import { within } from '../deadline.ts'
-import { InvalidCallbackError, LoginRequiredError, OAuthError, StoreError, TokenUnavailableError } from '../errors.ts'
+import { InvalidCallbackError, LoginRequiredError, OAuthError, TokenUnavailableError } from '../errors.ts'
 import { secureUrl } from '../secure-url.ts'
 import type { SourceOptions } from '../source-options.ts'
 import { TokenManager } from '../token-manager.ts'
 import { tokenParameters } from '../token-parameters.ts'
-import { memoryTransactions, type Transaction, type TransactionStore } from '../transaction-store.ts'
+import {
+  memoryTransactions,
+  TRANSACTION_LIFETIME,
+  type Transaction,
+  type TransactionStore,
+} from '../transaction-store.ts'
 import { authorizationResponseIn, isState, statePrefix, unusable, withoutResponse } from './authorization-response.ts'
-
-/** Where a person meets the authorization server: a browser's page, or what stands in for one. */
-export interface UserAgent {
-  readonly url: string
-  navigate(url: string): void | Promise<void>
-  /** Replaces what the address bar shows, without a navigation. */
-  replaceUrl(url: string): void
-  /** Calls `listener` when the page is shown again or the network has come back; returns the way to stop that. */
-  watch?(listener: () => void): () => void
-}
+import type { UserAgent } from './user-agent.ts'
+import { navigated, remembered } from './user-agent.ts'
 
 export interface AuthorizationCodeOptions extends SourceOptions {
   /** Where the server sends the user agent back to (RFC 6749 section 3.1.2). */
@@ -54,9 +51,6 @@ export interface LoginResult {
   readonly appState?: unknown
 }
 
-/** How long a login may take, milliseconds. */
-const TRANSACTION_LIFETIME = 3_600_000
-
 /** Authorization code with PKCE (RFC 6749 section 4.1, RFC 7636, RFC 9700 section 2.1): a person signs in. */
 export class AuthorizationCodeFlow extends TokenManager {
   readonly #options: AuthorizationCodeOptions
@@ -92,13 +86,17 @@ export class AuthorizationCodeFlow extends TokenManager {
    * cannot be used (RFC 6749 section 4.1.2.1, RFC 9207). One URL is handled once, however often this is called.
    */
   handleCallback(): Promise<LoginResult | undefined> {
-    const { url } = this.#options.userAgent
-    const handled = this.#handled
-    if (handled && (handled.url === url || !handled.settled)) return handled.result
-    const entry = { url, result: this.#handle(url), settled: false }
-    entry.result.catch(() => {}).finally(() => (entry.settled = true))
-    this.#handled = entry
-    return entry.result
+    const { userAgent, redirectUri } = this.#options
+    const { url } = userAgent
+    const last = this.#handled
+    // While the last response is redeemed its address is clean already.
+    if (last?.url === url || (last?.settled === false && !authorizationResponseIn(url, redirectUri))) return last.result
+    const result = this.#handle(url).finally(() => {
+      handled.settled = true
+    })
+    const handled = { url, result, settled: false }
+    this.#handled = handled
+    return result
   }
 
   /** Ends the session: here at once, then its tokens at the server (RFC 7009), then the server's own session. */
@@ -168,16 +166,17 @@ export class AuthorizationCodeFlow extends TokenManager {
     const { userAgent, redirectUri } = this.#options
     const response = authorizationResponseIn(address, redirectUri)
     const state = response?.get('state') ?? ''
-    // With no login under way, an answer that does not have our form of state is somebody else's.
-    const ours =
-      state.startsWith(this.#statePrefix) ||
-      (response && !isState(state) && (await remembered(() => this.#transactions.pending())))
-    if (!response || !ours) {
-      await this.ready()
-      return undefined
-    }
-    userAgent.replaceUrl(withoutResponse(address))
     try {
+      // With no login under way, an answer that does not have our form of state is somebody else's.
+      const ours =
+        state.startsWith(this.#statePrefix) ||
+        (response && !isState(state) && (await remembered(() => this.#transactions.pending())))
+      if (!response || !ours) return undefined
+      try {
+        userAgent.replaceUrl(withoutResponse(address))
+      } catch (error) {
+        this.warn(`The address could not be cleaned: ${(error as Error).message}`)
+      }
       return await this.#redeem(response, state)
     } finally {
       await this.ready()
@@ -197,9 +196,11 @@ export class AuthorizationCodeFlow extends TokenManager {
     try {
       const server = await client.metadata()
       const code = oauth.validateAuthResponse(server, { client_id: client.clientId }, response, state).get('code')
+      const repeated = [...response].length > new Set(response.keys()).size
+      if (!code || repeated) throw new Error(repeated ? 'a parameter comes twice' : 'it has no code')
       const { resource, parameters } = this.#options
       const request = tokenParameters({ resource, parameters })
-      request.set('code', code ?? '')
+      request.set('code', code)
       request.set('redirect_uri', redirectUri)
       request.set('code_verifier', codeVerifier)
       const process: TokenRequestChecks['process'] = (as, who, answer) =>
@@ -225,24 +226,4 @@ export class AuthorizationCodeFlow extends TokenManager {
 /** A person signs in: authorization code with PKCE. Throws an `OAuthError` for options that cannot work. */
 export function authorizationCode(options: AuthorizationCodeOptions): AuthorizationCodeFlow {
   return new AuthorizationCodeFlow(options)
-}
-
-/** What the transaction store does; where it fails, no login can be begun or finished. */
-async function remembered<T>(call: () => T | Promise<T>): Promise<T> {
-  try {
-    return await call()
-  } catch (cause) {
-    throw new StoreError('The login cannot be remembered until its answer comes', {
-      cause,
-      fix: 'Let the page use its session storage, or give transactions another place.',
-    })
-  }
-}
-
-async function navigated(userAgent: UserAgent, { href }: URL): Promise<void> {
-  try {
-    await userAgent.navigate(href)
-  } catch (cause) {
-    throw new OAuthError('navigation-failed', 'The user agent could not be sent to the authorization server', { cause })
-  }
 }

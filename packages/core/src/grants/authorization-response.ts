@@ -5,17 +5,20 @@ const PARAMETERS = ['code', 'state', 'iss', 'error', 'error_description', 'error
 
 /** The parameters of an authorization response in a URL at the redirect URI; undefined where there is none. */
 export function authorizationResponseIn(address: string, redirectUri: string): URLSearchParams | undefined {
-  const url = new URL(address)
+  const url = URL.parse(address)
   const expected = new URL(redirectUri)
-  if (url.origin !== expected.origin || url.pathname !== expected.pathname) return undefined
+  if (!url || url.origin !== expected.origin || url.pathname !== expected.pathname) return undefined
   const response = new URLSearchParams([...url.searchParams].filter(([name]) => PARAMETERS.includes(name)))
   return response.has('code') || response.has('error') ? response : undefined
 }
 
-/** The address without the response: the app's own parameters stay. */
+/** The address without the response: the app's own parameters stay, as they were written. */
 export function withoutResponse(address: string): string {
   const url = new URL(address)
-  for (const name of PARAMETERS) url.searchParams.delete(name)
+  const own = url.search.slice(1).split('&')
+  url.search = own
+    .filter((pair) => ![...new URLSearchParams(pair).keys()].some((name) => PARAMETERS.includes(name)))
+    .join('&')
   return url.href
 }
 
@@ -35,14 +38,18 @@ export function isState(state: string): boolean {
 export function unusable(thrown: unknown, appState: unknown): OAuthError {
   const { code, message, error } = thrown as { code?: string; message: string; error?: string }
   if (code === 'OAUTH_AUTHORIZATION_RESPONSE_ERROR') {
-    return new InvalidCallbackError('authorization-refused', `The authorization server refused: ${error}`, {
-      error,
-      appState,
-      fix:
-        error === 'access_denied'
-          ? 'Offer to sign in again.'
-          : "Look the error up in the server's documentation and log.",
-    })
+    return new InvalidCallbackError(
+      'authorization-refused',
+      `The authorization server refused: ${error?.slice(0, 300)}`,
+      {
+        error,
+        appState,
+        fix:
+          error === 'access_denied'
+            ? 'Offer to sign in again.'
+            : "Look the error up in the server's documentation and log.",
+      },
+    )
   }
   if (!(thrown instanceof OAuthError)) {
     return new InvalidCallbackError('invalid-response', `The authorization response cannot be trusted: ${message}`, {
