@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { playwright } from '@vitest/browser-playwright'
 import { msw } from 'msw/vite'
 import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config'
+import { commands } from './packages/browser/test/commands.ts'
 import { chromiumArgs, chromiumPath } from './scripts/chromium.mjs'
 import { ClosingLine } from './scripts/closing-line.ts'
 
@@ -33,6 +34,7 @@ const inChromium = (executablePath = ''): TestProjectInlineConfiguration => ({
       enabled: true,
       headless: true,
       screenshotFailures: false,
+      commands,
       provider: playwright({ launchOptions: { ...(executablePath && { executablePath }), args: chromiumArgs } }),
       instances: [{ browser: 'chromium' }],
     },

@@ -16,10 +16,6 @@ export type BrowserOptions = Omit<AuthorizationCodeOptions, 'userAgent'> &
  * cannot work; touches neither network nor storage.
  */
 export function authorizationCode(options: BrowserOptions): AuthorizationCodeFlow {
-  return authorizationCodeAnywhere({
-    userAgent: browserUserAgent(),
-    store: indexedDBStore(),
-    transactions: sessionTransactions(),
-    ...options,
-  })
+  const { userAgent = browserUserAgent(), store = indexedDBStore(), transactions = sessionTransactions() } = options
+  return authorizationCodeAnywhere({ ...options, userAgent, store, transactions })
 }

@@ -31,9 +31,10 @@ export function indexedDBStore(): TokenStore {
     get: (key) => get<StoredRecord>(key, opened()),
     async replace(key, expected, next) {
       let replaced = false
+      const kept = structuredClone(next) // the caller may change it before the transaction starts
       const compareAndSet = (stored: StoredRecord | undefined) => {
         replaced = stored?.version === expected
-        return (replaced ? next : stored) as StoredRecord
+        return (replaced ? kept : stored) as StoredRecord
       }
       await update<StoredRecord>(key, compareAndSet, opened())
       if (replaced) {
@@ -49,8 +50,8 @@ export function indexedDBStore(): TokenStore {
       const all = listeners.get(key) ?? new Set()
       listeners.set(key, all.add(listener))
       return () => {
-        all.delete(listener)
-        if (all.size === 0) listeners.delete(key)
+        if (!all.delete(listener) || all.size > 0) return
+        listeners.delete(key)
         if (listeners.size > 0) return
         channel?.close()
         channel = undefined

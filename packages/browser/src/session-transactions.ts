@@ -9,7 +9,7 @@ export function sessionTransactions(): TransactionStore {
   const read = (key: string): Transaction | undefined => {
     try {
       const found: unknown = JSON.parse(sessionStorage.getItem(key) ?? 'null')
-      return isTransaction(found) && Date.now() - found.createdAt < LIFETIME ? found : undefined
+      return isTransaction(found) && Math.abs(Date.now() - found.createdAt) < LIFETIME ? found : undefined
     } catch {
       return undefined // damaged, and so nobody's login
     }

@@ -8,7 +8,8 @@ const PLAIN = ['grant_type', 'client_id', 'scope', 'resource', 'redirect_uri', '
 
 const MAX_RETRY_AFTER = 3_600_000
 
-const FIXES: Record<string, string> = {
+const FIXES: Record<string, string | undefined> = {
+  __proto__: null as never,
   invalid_scope: 'Ask for scopes that the client may have.',
   invalid_target: 'Check resource: the server does not know it, or does not grant it.',
   unauthorized_client: 'Allow this grant for the client at the server.',

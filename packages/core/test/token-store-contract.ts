@@ -1,5 +1,8 @@
-import type { Lease, StoredRecord, TokenStore } from '@keyturn/core'
+import type { StoredRecord, TokenStore } from '@keyturn/core'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { holder, increment, pause, range, record, token } from './stored-records.ts'
+
+export { increment, record }
 
 /** What a test gets to work with. */
 export interface StoreUnderTest {
@@ -192,7 +195,7 @@ export function tokenStoreContract(name: string, create: () => Promise<StoreUnde
     })
 
     test('a holder past its lease is passed over, and its lease is lost', async () => {
-      const slow = holder(store, 'alice', 60)
+      const slow = holder(store, 'alice', 200)
       const lease = await slow.lease
       expect(lease.valid()).toBe(true)
       const valid = await other.lock('alice', async (next) => [lease.valid(), next.valid()])
@@ -202,7 +205,7 @@ export function tokenStoreContract(name: string, create: () => Promise<StoreUnde
     })
 
     test('a holder that was passed over does not free the lock of its successor', async () => {
-      const slow = holder(store, 'alice', 60)
+      const slow = holder(store, 'alice', 200)
       await slow.lease
       const successor = holder(other, 'alice')
       const lease = await successor.lease
@@ -226,58 +229,15 @@ export function tokenStoreContract(name: string, create: () => Promise<StoreUnde
       const stop = store.watch('alice', stopped)
       const ends = [store.watch('alice', stays), store.watch('bob', elsewhere)]
       await other.replace('alice', undefined, record(1))
-      await vi.waitFor(() => expect(stays).toHaveBeenCalled())
-      await vi.waitFor(() => expect(stopped).toHaveBeenCalled())
+      await vi.waitFor(() => expect(stays).toHaveBeenCalled(), 5_000)
+      await vi.waitFor(() => expect(stopped).toHaveBeenCalled(), 5_000)
       stop()
       for (const listener of [stopped, stays]) listener.mockClear()
       await other.replace('alice', 1, undefined)
-      await vi.waitFor(() => expect(stays).toHaveBeenCalled())
+      await vi.waitFor(() => expect(stays).toHaveBeenCalled(), 5_000)
       for (const end of ends) end()
       expect(stopped).not.toHaveBeenCalled()
       expect(elsewhere).not.toHaveBeenCalled()
     })
   })
-}
-
-/** A record that holds `scope`. */
-export function record(version: number, scope = 'openid'): StoredRecord {
-  return { format: 1, version, tokens: {}, scope }
-}
-
-/** Counts up in the record's scope, against everybody else who does. */
-export async function increment(store: TokenStore, key: string): Promise<void> {
-  for (;;) {
-    const before = await store.get(key)
-    if (before === undefined) throw new Error('There is nothing to count in')
-    const next = record(before.version + 1, `${Number(before.scope) + 1}`)
-    if (await store.replace(key, before.version, next)) return
-    await pause(Math.random() * 100)
-  }
-}
-
-/** Somebody who is in the critical section until told to finish. */
-function holder(store: TokenStore, key: string, duration?: number) {
-  const entered = Promise.withResolvers<Lease>()
-  const finished = Promise.withResolvers<string>()
-  const result = store.lock(
-    key,
-    (lease) => {
-      entered.resolve(lease)
-      return finished.promise
-    },
-    duration,
-  )
-  return { lease: entered.promise, finish: finished.resolve, result }
-}
-
-function token(accessToken: string) {
-  return { accessToken, tokenType: 'Bearer' as const, issuedAt: 1, expiresAt: 2 }
-}
-
-function range(length: number): number[] {
-  return Array.from({ length }, (_, index) => index)
-}
-
-function pause(duration: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, duration))
 }
