@@ -8,13 +8,12 @@ const PLAIN = ['grant_type', 'client_id', 'scope', 'resource', 'redirect_uri', '
 
 const MAX_RETRY_AFTER = 3_600_000
 
-const FIXES: Record<string, string | undefined> = {
-  __proto__: null as never,
-  invalid_scope: 'Ask for scopes that the client may have.',
-  invalid_target: 'Check resource: the server does not know it, or does not grant it.',
-  unauthorized_client: 'Allow this grant for the client at the server.',
-  unsupported_grant_type: 'Allow this grant at the server.',
-}
+const FIXES = new Map([
+  ['invalid_scope', 'Ask for scopes that the client may have.'],
+  ['invalid_target', 'Check resource: the server does not know it, or does not grant it.'],
+  ['unauthorized_client', 'Allow this grant for the client at the server.'],
+  ['unsupported_grant_type', 'Allow this grant at the server.'],
+])
 
 /** Sends a request to an endpoint and reads its answer; what is no answer of an OAuth endpoint is thrown. */
 export async function answerOf(
@@ -110,5 +109,5 @@ export function translated(error: unknown): unknown {
     })
   }
   if (name === 'invalid_grant') return new AuthorizationServerError('credentials-refused', answer)
-  return new AuthorizationServerError('request-refused', answer, { fix: FIXES[answer.error] })
+  return new AuthorizationServerError('request-refused', answer, { fix: FIXES.get(answer.error) })
 }
