@@ -11,8 +11,8 @@ export interface TokenStore {
   get(key: string): Promise<StoredRecord | undefined>
   /**
    * Writes `next` if the record's version is still `expected` (`undefined`: there is none); tells whether it did.
-   * `undefined` as `next` removes the record, yet its version stays known for a while, so that a writer that was slow
-   * does not bring it back.
+   * `undefined` as `next` removes the record. Versions are never used twice, so a writer that was slow does not bring
+   * back what was removed.
    */
   replace(key: string, expected: number | undefined, next: StoredRecord | undefined): Promise<boolean>
   /**

@@ -1,0 +1,47 @@
+import type { Lease, StoredRecord, TokenStore } from '@keyturn/core'
+
+/** A record that holds `scope`. */
+export function record(version: number, scope = 'openid'): StoredRecord {
+  return { format: 1, version, tokens: {}, scope }
+}
+
+/** Counts up in the record's scope, against everybody else who does. */
+export async function increment(store: TokenStore, key: string): Promise<void> {
+  for (;;) {
+    const before = await store.get(key)
+    if (before === undefined) throw new Error('There is nothing to count in')
+    const next = record(before.version + 1, `${Number(before.scope) + 1}`)
+    if (await store.replace(key, before.version, next)) return
+    await pause(Math.random() * 300)
+  }
+}
+
+/** Somebody who is in the critical section until told to finish. */
+export function holder(store: TokenStore, key: string, duration?: number) {
+  const entered = Promise.withResolvers<Lease>()
+  const finished = Promise.withResolvers<string>()
+  const result = store.lock(
+    key,
+    (lease) => {
+      entered.resolve(lease)
+      return finished.promise
+    },
+    duration,
+  )
+  return { lease: entered.promise, finish: finished.resolve, result }
+}
+
+/** A token that is kept. */
+export function token(accessToken: string) {
+  return { accessToken, tokenType: 'Bearer' as const, issuedAt: 1, expiresAt: 2 }
+}
+
+/** The numbers from 0 on. */
+export function range(length: number): number[] {
+  return Array.from({ length }, (_, index) => index)
+}
+
+/** Waits, milliseconds. */
+export function pause(duration: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, duration))
+}

@@ -1,0 +1,89 @@
+import { chmodSync, renameSync, rmSync, statSync } from 'node:fs'
+import { readFile, realpath, writeFile } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { StoreError } from '@keyturn/core'
+import { errorCode, isPassing } from './file-error.ts'
+
+const OWNER_ONLY = 0o600
+/** How often Windows may refuse a file for no lasting reason, and how long to wait between, milliseconds. */
+const PATIENCE = 40
+const PAUSE = 25
+
+/** Where the file really is: writing must not replace a symbolic link, and all its users must lock the same. */
+export async function locate(path: string): Promise<string> {
+  try {
+    return await realpath(path)
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return path
+    throw error
+  }
+}
+
+/** The text of a file; `undefined` where there is none. */
+export async function readText(path: string): Promise<string | undefined> {
+  return patiently(async () => {
+    try {
+      return await readFile(path, 'utf8')
+    } catch (error) {
+      if (errorCode(error) === 'ENOENT') return undefined
+      throw error
+    }
+  })
+}
+
+/** Writes the whole file or nothing, for its owner alone, if `isOurs` still says so in the tick that publishes it. */
+export async function publish(path: string, text: string, isOurs: () => boolean): Promise<void> {
+  const { default: writeFileAtomic } = await import('write-file-atomic')
+  const staged = `${path}.${crypto.randomUUID()}.next`
+  const before = statSync(path, { throwIfNoEntry: false })
+  try {
+    // Whoever runs it once as root must not lock the user out.
+    const owner = before && { chown: { uid: before.uid, gid: before.gid } }
+    await writeFileAtomic(staged, text, { mode: OWNER_ONLY, ...owner })
+    // A disk that gets full takes the first part without an error.
+    if (statSync(staged).size !== Buffer.byteLength(text))
+      throw Object.assign(new Error('Disk full'), { code: 'ENOSPC' })
+    await patiently(async () => {
+      assertOurs(isOurs)
+      renameSync(staged, path)
+    })
+  } catch (error) {
+    rmSync(staged, { force: true })
+    throw error
+  }
+}
+
+/** Moves a damaged file to `<path>.damaged`, in place of an older one. */
+export async function setAside(path: string, isOurs: () => boolean): Promise<void> {
+  await patiently(async () => {
+    assertOurs(isOurs)
+    chmodSync(path, OWNER_ONLY)
+    renameSync(path, damaged(path))
+  })
+}
+
+/** Keeps what is about to be dropped as `<path>.damaged`, in place of an older one. */
+export async function keepAside(path: string, text: string): Promise<void> {
+  rmSync(damaged(path), { force: true })
+  await writeFile(damaged(path), text, { mode: OWNER_ONLY })
+}
+
+function damaged(path: string): string {
+  return `${path}.damaged`
+}
+
+function assertOurs(isOurs: () => boolean): void {
+  if (isOurs()) return
+  throw new StoreError('Writing the token file took so long that another process took its lock over')
+}
+
+async function patiently<T>(act: () => Promise<T>): Promise<T> {
+  for (let refusals = 0; ; refusals++) {
+    try {
+      return await act()
+    } catch (error) {
+      if (!isPassing(error) || refusals >= PATIENCE) throw error
+    }
+    await sleep(PAUSE)
+  }
+}

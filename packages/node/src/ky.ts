@@ -1,0 +1,1 @@
+export { type AuthenticatedKyOptions, authenticatedKy } from '@keyturn/core/ky'

@@ -1,0 +1,104 @@
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHmac,
+  hkdfSync,
+  randomBytes,
+  scrypt,
+  timingSafeEqual,
+} from 'node:crypto'
+import { promisify } from 'node:util'
+import { type StoredRecord, StoreError } from '@keyturn/core'
+import { type FileEncryption, isRecord, type RecordCodec } from './store-document.ts'
+
+/** What a file is encrypted with: a passphrase, or 32 bytes. */
+export type FileKey = string | Uint8Array
+
+// OWASP's recommendation for 32 MiB; a part of format 1.
+const SCRYPT = { N: 2 ** 15, r: 8, p: 3, maxmem: 2 ** 26 }
+const KEY_BYTES = 32
+const NONCE_BYTES = 12
+const TAG_BYTES = 16
+
+const stretch: (passphrase: string, salt: Buffer, length: number, options: typeof SCRYPT) => Promise<Buffer> =
+  promisify(scrypt)
+
+/** Encrypts the records of one file with AES-256-GCM, and hides their names. */
+export class RecordCipher implements RecordCodec {
+  readonly encryption: FileEncryption
+  readonly #recordKey: Buffer
+  readonly #nameKey: Buffer
+
+  private constructor(encryption: FileEncryption, recordKey: Buffer, nameKey: Buffer) {
+    this.encryption = encryption
+    this.#recordKey = recordKey
+    this.#nameKey = nameKey
+  }
+
+  /** For the file that says `encryption`, or for a new one. Rejects with a `StoreError` where `key` is not its key. */
+  static async create(key: FileKey, encryption?: FileEncryption): Promise<RecordCipher> {
+    const salt = encryption === undefined ? randomBytes(16) : Buffer.from(encryption.salt, 'base64url')
+    const secret = typeof key === 'string' ? await stretch(key.normalize('NFKC'), salt, KEY_BYTES, SCRYPT) : key
+    const derive = (purpose: string) => Buffer.from(hkdfSync('sha256', secret, salt, `keyturn 1 ${purpose}`, KEY_BYTES))
+    const check = derive('check')
+    if (encryption !== undefined && !isEqual(check, Buffer.from(encryption.check, 'base64url'))) throw wrongKey()
+    return new RecordCipher(
+      encryption ?? { cipher: 'AES-256-GCM', salt: salt.toString('base64url'), check: check.toString('base64url') },
+      derive('records'),
+      derive('names'),
+    )
+  }
+
+  name(key: string): string {
+    return createHmac('sha256', this.#nameKey).update(key).digest('base64url')
+  }
+
+  encode(name: string, record: StoredRecord): unknown {
+    const { version } = record
+    const nonce = randomBytes(NONCE_BYTES)
+    const cipher = createCipheriv('aes-256-gcm', this.#recordKey, nonce).setAAD(boundTo(name, version))
+    const sealed = [nonce, cipher.update(JSON.stringify(record)), cipher.final(), cipher.getAuthTag()]
+    return { version, sealed: Buffer.concat(sealed).toString('base64url') }
+  }
+
+  decode(name: string, entry: unknown): StoredRecord | undefined {
+    if (!isRecord(entry) || !('sealed' in entry) || typeof entry.sealed !== 'string') return undefined
+    const sealed = Buffer.from(entry.sealed, 'base64url')
+    if (sealed.length < NONCE_BYTES + TAG_BYTES) return undefined
+    const options = { authTagLength: TAG_BYTES }
+    const decipher = createDecipheriv('aes-256-gcm', this.#recordKey, sealed.subarray(0, NONCE_BYTES), options)
+    decipher.setAAD(boundTo(name, entry.version)).setAuthTag(sealed.subarray(-TAG_BYTES))
+    try {
+      const opened = [decipher.update(sealed.subarray(NONCE_BYTES, -TAG_BYTES)), decipher.final()]
+      const record: unknown = JSON.parse(Buffer.concat(opened).toString())
+      return isRecord(record) && record.version === entry.version ? record : undefined
+    } catch {
+      return undefined // the key is right, so it is the record that is damaged
+    }
+  }
+}
+
+/** `key`, once it is known to be one. */
+export function checkedKey(key: unknown): FileKey {
+  if (typeof key === 'string' && key !== '') return key
+  if (key instanceof Uint8Array && key.length === KEY_BYTES) return Uint8Array.from(key)
+  throw new StoreError('The key of the token file is neither a passphrase nor 32 bytes', {
+    retryable: false,
+    fix: 'Set `key` to a string that is not empty, to a Uint8Array of 32 bytes, or to a function that returns one.',
+  })
+}
+
+function wrongKey(): StoreError {
+  return new StoreError('The token file is encrypted with another key', {
+    retryable: false,
+    fix: 'Set `key` to the one that the file was written with, or remove the file to start anew.',
+  })
+}
+
+function boundTo(name: string, version: number): Buffer {
+  return Buffer.from(JSON.stringify(['keyturn', 1, name, version]))
+}
+
+function isEqual(a: Buffer, b: Buffer): boolean {
+  return a.length === b.length && timingSafeEqual(a, b)
+}

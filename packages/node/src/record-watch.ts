@@ -1,0 +1,125 @@
+import { mkdirSync, readFileSync, realpathSync, unwatchFile, watch, watchFile } from 'node:fs'
+import { basename, dirname } from 'node:path'
+import { readText } from './atomic-file.ts'
+
+/** One write makes several events; they are looked at together, milliseconds. */
+const DEBOUNCE = 20
+/** macOS begins to watch a moment after it was asked to: a change in between is found by looking once, milliseconds. */
+const SETTLED = 250
+const POLL = 1_000
+
+/** The version of a record in the text of a file. */
+export type VersionIn = (text: string | undefined, key: string) => Promise<number | undefined>
+
+interface Watched {
+  readonly listeners: Set<() => void>
+  version: Promise<number | undefined>
+}
+
+/** Watches the records of one file; keeps no process alive. */
+export class RecordWatch {
+  readonly #path: string
+  readonly #versionIn: VersionIn
+  readonly #watched = new Map<string, Watched>()
+  #close: (() => void) | undefined
+  #timer: NodeJS.Timeout | undefined
+  #due = Number.POSITIVE_INFINITY
+  #checks: Promise<void> = Promise.resolve()
+
+  constructor(path: string, versionIn: VersionIn) {
+    this.#path = path
+    this.#versionIn = versionIn
+  }
+
+  /** Calls `listener` after each change of the record, whoever made it; returns what ends that. */
+  add(key: string, listener: () => void): () => void {
+    const path = located(this.#path)
+    if (this.#close === undefined) {
+      this.#close = watchPath(path, () => this.#checkIn(DEBOUNCE))
+      this.#checkIn(SETTLED)
+    }
+    let watched = this.#watched.get(key)
+    if (watched === undefined) {
+      // Read in this tick: what is written from now on is a change.
+      const version = this.#versionIn(readNow(path), key).catch(() => undefined)
+      watched = { listeners: new Set(), version }
+      this.#watched.set(key, watched)
+    }
+    const { listeners } = watched
+    listeners.add(listener)
+    return () => {
+      listeners.delete(listener)
+      if (listeners.size === 0 && this.#watched.get(key)?.listeners === listeners) this.#watched.delete(key)
+      if (this.#watched.size === 0) this.#stop()
+    }
+  }
+
+  #stop(): void {
+    this.#close?.()
+    this.#close = undefined
+    clearTimeout(this.#timer)
+    this.#due = Number.POSITIVE_INFINITY
+  }
+
+  #checkIn(delay: number): void {
+    const due = performance.now() + delay
+    if (due >= this.#due) return
+    this.#due = due
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(() => {
+      this.#due = Number.POSITIVE_INFINITY
+      // A file that cannot be read now is no change; whoever reads it next is told why.
+      this.#checks = this.#checks.then(() => this.#check()).catch(() => {})
+    }, delay).unref()
+  }
+
+  async #check(): Promise<void> {
+    const text = await readText(located(this.#path))
+    for (const [key, watched] of this.#watched) {
+      const before = await watched.version
+      const version = await this.#versionIn(text, key)
+      if (version === before) continue
+      watched.version = Promise.resolve(version)
+      for (const listener of watched.listeners) queueMicrotask(() => watched.listeners.has(listener) && listener())
+    }
+  }
+}
+
+/** Watches the folder: a file that is replaced is another one each time. Polls where that cannot be done. */
+function watchPath(path: string, changed: () => void): () => void {
+  let close = () => {}
+  const poll = () => {
+    watchFile(path, { persistent: false, interval: POLL }, changed)
+    close = () => unwatchFile(path, changed)
+  }
+  try {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+    const watcher = watch(dirname(path), { persistent: false }, (_, name) => {
+      if (name === null || name === basename(path)) changed()
+    })
+    close = () => watcher.close()
+    watcher.on('error', () => {
+      watcher.close()
+      poll()
+    })
+  } catch {
+    poll()
+  }
+  return () => close()
+}
+
+function located(path: string): string {
+  try {
+    return realpathSync(path)
+  } catch {
+    return path
+  }
+}
+
+function readNow(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return undefined
+  }
+}

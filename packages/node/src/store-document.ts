@@ -1,0 +1,80 @@
+import { type StoredRecord, StoreError } from '@keyturn/core'
+
+/** What an encrypted file says about its key. */
+export interface FileEncryption {
+  readonly cipher: 'AES-256-GCM'
+  /** 16 random bytes per file, base64url. */
+  readonly salt: string
+  /** Tells a wrong key from damage, base64url. */
+  readonly check: string
+}
+
+/** What a file holds: records by name, encrypted or as they are. */
+export interface StoreDocument {
+  readonly encryption?: FileEncryption | undefined
+  /** As they are in the file: one that is damaged stays until it is written anew. */
+  readonly records: ReadonlyMap<string, unknown>
+}
+
+/** How records and their names are written down. */
+export interface RecordCodec {
+  readonly encryption?: FileEncryption | undefined
+  name(key: string): string
+  encode(name: string, record: StoredRecord): unknown
+  /** `undefined` where it is damaged. */
+  decode(name: string, entry: unknown): StoredRecord | undefined
+}
+
+/** Records as they are. */
+export const plainCodec: RecordCodec = {
+  name: (key) => key,
+  encode: (_, record) => record,
+  decode: (_, entry) => (isRecord(entry) ? entry : undefined),
+}
+
+/** Reads a document; `undefined` where it is damaged. Throws a `StoreError` where it is of a later format. */
+export function parseDocument(text: string): StoreDocument | undefined {
+  if (text === '') return { records: new Map() }
+  const input = parseJson(text)
+  if (!isObject(input)) return undefined
+  const { format, encryption, records } = input
+  if (typeof format === 'number' && format > 1) throw laterFormat()
+  if (format !== 1 || !isObject(records)) return undefined
+  if (encryption !== undefined && !isEncryption(encryption)) return undefined
+  return { encryption, records: new Map(Object.entries(records)) }
+}
+
+/** The text of a document. */
+export function formatDocument(records: ReadonlyMap<string, unknown>, encryption?: FileEncryption): string {
+  return `${JSON.stringify({ format: 1, encryption, records: Object.fromEntries(records) })}\n`
+}
+
+/** Is it something with a version? No more is asked of a record here. */
+export function isRecord(value: unknown): value is StoredRecord {
+  return isObject(value) && typeof value.version === 'number'
+}
+
+function isEncryption(value: unknown): value is FileEncryption {
+  if (!isObject(value)) return false
+  const { cipher, salt, check } = value
+  return cipher === 'AES-256-GCM' && typeof salt === 'string' && typeof check === 'string'
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+function laterFormat(): StoreError {
+  return new StoreError('The token file was written by a later version of keyturn', {
+    retryable: false,
+    fix: 'Update keyturn, or give each version a file of its own.',
+  })
+}
