@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
-import type { StoredRecord, TokenStore } from '@keyturn/core'
+import { type StoredRecord, StoreError, type TokenStore } from '@keyturn/core'
 import { keepAside, locate, publish, readText, setAside } from './atomic-file.ts'
 import { fileError } from './file-error.ts'
 import { FileKeys } from './file-keys.ts'
@@ -34,7 +34,14 @@ const EMPTY: StoreDocument = { records: new Map() }
  * Keeps records in one file that processes share: written atomically, locked between them, and encrypted with `key`
  * where one is given. Rejects with a `StoreError`; throws one at once where `key` cannot be a key.
  */
-export function fileStore(path: string, { key: fileKey }: FileStoreOptions = {}): TokenStore {
+export function fileStore(path: string, options: FileStoreOptions = {}): TokenStore {
+  const { key: fileKey } = options
+  if ('key' in options && fileKey === undefined) {
+    throw new StoreError('key is undefined', {
+      retryable: false,
+      fix: 'Give a key, or leave it out to store in the clear.',
+    })
+  }
   const file = resolve(path)
   const keys = new FileKeys(fileKey)
   const turns = new Turns()

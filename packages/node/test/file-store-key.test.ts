@@ -130,3 +130,8 @@ test('a store shows no key', async () => {
   await store.replace('alice', undefined, record(1))
   expect(inspect(store, { depth: 9, showHidden: true }) + JSON.stringify(store)).not.toContain(passphrase)
 })
+
+test('a key that turns out to be undefined does not mean to store in the clear', () => {
+  const options = { key: process.env.KEYTURN_NO_SUCH_KEY } as { key: string }
+  expect(() => fileStore('never-written.json', options)).toThrow(StoreError)
+})
