@@ -24,9 +24,9 @@ export function unlessAborted<T>(shared: Promise<T>, signal: AbortSignal | undef
   if (signal === undefined) return shared
   return new Promise<T>((resolve, reject) => {
     const abort = () => reject(signal.reason)
+    shared.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
     if (signal.aborted) return abort()
     signal.addEventListener('abort', abort, { once: true })
-    shared.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
   })
 }
 

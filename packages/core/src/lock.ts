@@ -55,6 +55,10 @@ export async function underLock<T>(
   const started = new Promise<void>((resolve) => {
     granted = resolve
   })
+  let settled = () => {}
+  const done = new Promise<void>((resolve) => {
+    settled = resolve
+  })
   const late = () => new StoreError('The lock of the token store was not to be had')
   const enter = async (lease: Lease) => {
     if (!waiting) return
@@ -63,11 +67,13 @@ export async function underLock<T>(
       (value) => ({ value }),
       (error: unknown) => ({ error }),
     )
+    settled()
   }
   try {
     const finished = (async () => store.lock(key, enter, 3 * timeout))()
     await within(4 * timeout, late, () => Promise.race([started, finished]))
-    await finished
+    await Promise.race([finished, done])
+    await within(timeout, late, () => finished)
   } catch (cause) {
     waiting = false
     if (outcome === undefined)

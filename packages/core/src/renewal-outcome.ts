@@ -1,4 +1,4 @@
-import { AuthorizationServerError, type OAuthError, TokenUnavailableError } from './errors.ts'
+import { AuthorizationServerError, type OAuthError, type StoreError, TokenUnavailableError } from './errors.ts'
 import type { Issued } from './grant.ts'
 import type { HeldToken } from './held-token.ts'
 import { duringBackOff, lostLease, ours, sessionEnded } from './renewal-errors.ts'
@@ -36,7 +36,7 @@ export async function save(
   tokenSet: Issued,
   event: 'issued' | 'renewed',
 ): Promise<HeldToken> {
-  const { copy, client } = renewal
+  const { copy } = renewal
   const next = told(succeeded(record, renewal.tokenKey, tokenSet), event)
   for (let tries = 0; tries < 3 && !renewal.superseded(); tries++) {
     if (await copy.write(next)) {
@@ -54,9 +54,26 @@ export async function save(
     if (copy.record?.ended || copy.record?.refreshToken !== record.refreshToken) break
   }
   if (copy.record && !copy.record.ended) throw lostLease()
-  if (tokenSet.refreshToken) {
-    await client.revoke(tokenSet.refreshToken, 'refresh_token').catch((error) => {
-      renewal.degraded('a refresh token that came after the end of its session could not be revoked', error)
+  return discard(renewal, tokenSet)
+}
+
+/** The store failed and nothing else can be done: remembered here alone, for others may still reach it. */
+export function storageFailed({ refusals, counts }: Renewal, cause: StoreError): OAuthError {
+  const failure = nextFailure(refusals.get('')?.failure, 'storage', 0)
+  const { message, fix, retryable } = cause
+  const error = retryable
+    ? new TokenUnavailableError('storage', message, { cause, fix, retryAt: failure.retryAt })
+    : cause
+  refusals.set('', { error, failure })
+  counts.failures++
+  return error
+}
+
+/** What came after the end of its session is revoked. */
+export async function discard({ client, degraded }: Renewal, { refreshToken }: Issued): Promise<never> {
+  if (refreshToken) {
+    await client.revoke(refreshToken, 'refresh_token').catch((error) => {
+      degraded('a refresh token that came after the end of its session could not be revoked', error)
     })
   }
   throw sessionEnded('signed-out')

@@ -32,13 +32,16 @@ export function nextFailure(
 ): Failure {
   const count = (last?.count ?? 0) + 1
   const delay = doubled(count)
-  const retryAt = told > now ? told : now + delay / 2 + (Math.random() * delay) / 2
+  const retryAt = told > now ? Math.min(told, now + LONGEST_WAIT) : now + delay / 2 + (Math.random() * delay) / 2
   return { code, count, at: now, retryAt }
 }
 
-/** Whether a failure still forbids to ask; one from the future is a clock's mistake and forbids nothing. */
+/** The longest that a server's `Retry-After` is obeyed, milliseconds. */
+export const LONGEST_WAIT = 3_600_000
+
+/** Whether a failure still forbids to ask; one from the future, or without end, is a mistake and forbids nothing. */
 export function forbids({ retryAt, at }: Failure, now: number = Date.now()): boolean {
-  return now < retryAt && now >= at
+  return now < retryAt && now >= at && retryAt - at <= LONGEST_WAIT
 }
 
 /** One of these at most every so often may break through a back-off, when the network returns or a page is shown. */

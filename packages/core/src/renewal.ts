@@ -1,3 +1,4 @@
+import { within } from './deadline.ts'
 import {
   AuthorizationServerError,
   LoginRequiredError,
@@ -12,12 +13,14 @@ import {
   assertAskable,
   assertMine,
   assertSameUser,
+  discard,
   end,
   fail,
   isOther,
   type Renewal,
   refusalsOf,
   save,
+  storageFailed,
   usable,
   write,
 } from './renewal-outcome.ts'
@@ -50,15 +53,18 @@ export async function renewWithoutStore(renewal: Renewal, cause: StoreError): Pr
   assertAskable(renewal, record)
   renewal.degraded('the token store fails, tokens live in memory', cause)
   // A refresh token that could never be stored is nobody else's.
-  if (copy.unsaved && record.refreshToken !== undefined) return refresh(renewal, record, record.refreshToken)
+  if (record.refreshToken !== undefined && (await copy.isOurs(record.refreshToken))) {
+    return refresh(renewal, record, record.refreshToken)
+  }
+  let tokenSet: Issued
   try {
-    const tokenSet = await issued(renewal)
-    if (!renewal.superseded())
-      copy.keep(told(succeeded({ ...record, refreshToken: undefined }, tokenKey, tokenSet), 'issued'))
+    tokenSet = await issued(renewal)
   } catch (error) {
     if (!(error instanceof LoginRequiredError)) return fail(renewal, record, error)
-    throw cause.retryable ? new TokenUnavailableError('storage', cause.message, { cause, fix: cause.fix }) : cause
+    throw storageFailed(renewal, cause)
   }
+  if (renewal.superseded()) return discard(renewal, tokenSet)
+  copy.keep(told(succeeded({ ...record, refreshToken: undefined }, tokenKey, tokenSet), 'issued'))
   return usable(renewal)
 }
 
@@ -128,6 +134,7 @@ async function refused(renewal: Renewal, record: SessionRecord, error: OAuthErro
 }
 
 async function issued({ grant, client, request }: Renewal): Promise<Issued> {
-  const tokenSet = await completed(async () => grant(client, request))
+  const late = () => new TokenUnavailableError('timeout', 'The grant did not answer')
+  const tokenSet = await completed(() => within(3 * client.timeout, late, async () => grant(client, request)))
   return { ...tokenSet, scope: tokenSet.scope ?? request.scope }
 }

@@ -6,8 +6,6 @@ import { type EndpointAnswer, readAnswer } from './token-response.ts'
 /** Request parameters that an error may show. */
 const PLAIN = ['grant_type', 'client_id', 'scope', 'resource', 'redirect_uri', 'token_type_hint', 'audience']
 
-const MAX_RETRY_AFTER = 3_600_000
-
 const FIXES = new Map([
   ['invalid_scope', 'Ask for scopes that the client may have.'],
   ['invalid_target', 'Check resource: the server does not know it, or does not grant it.'],
@@ -43,12 +41,12 @@ function shown(cause: unknown, redacted: (text: string) => string): Error | unde
   return Object.assign(new Error(redacted(cause.message), { cause: cause.cause }), { name: cause.name })
 }
 
-/** Milliseconds since the epoch that `Retry-After` names (RFC 9110 section 10.2.3), an hour from now at most. */
+/** Milliseconds since the epoch that `Retry-After` names (RFC 9110 section 10.2.3). */
 function retryAfter(headers: Headers): number | undefined {
   const value = headers.get('retry-after')
   if (!value) return undefined
   const at = /^\d+$/.test(value) ? Date.now() + Number(value) * 1000 : Date.parse(value)
-  return Number.isNaN(at) ? undefined : Math.min(at, Date.now() + MAX_RETRY_AFTER)
+  return Number.isNaN(at) ? undefined : at
 }
 
 /**

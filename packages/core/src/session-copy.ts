@@ -1,6 +1,7 @@
 import { within } from './deadline.ts'
 import { OAuthError, StoreError } from './errors.ts'
 import { HeldToken } from './held-token.ts'
+import { memoryStore } from './memory-store.ts'
 import { ours } from './renewal-errors.ts'
 import { emptyRecord, ended, nextVersion, parseRecord, type SessionRecord } from './session-record.ts'
 import type { TokenStore } from './token-store.ts'
@@ -40,10 +41,16 @@ export class SessionCopy {
   unsaved: 'renewal' | 'replacement' | undefined
   /** The version that the next write has to find. */
   #version: number | undefined
+  /** The refresh token that the store held when it was last seen. */
+  #stored: string | undefined
+  /** Whether a record of this session was ever seen there. */
+  #owned = false
   #writes = 0
+  #store: TokenStore
 
   constructor(options: CopyOptions) {
     this.#options = options
+    this.#store = options.store
   }
 
   /** Found out once; asked again where that failed. */
@@ -61,16 +68,24 @@ export class SessionCopy {
     const writes = this.#writes
     const found: unknown = await this.#storage('read', (store, key) => store.get(key))
     if (writes !== this.#writes) return this.refresh()
-    const parsed = parseRecord(found)
+    let mended = false
+    const parsed = parseRecord(found, () => {
+      mended = true
+      this.#options.degraded('a stored session was damaged')
+    })
     const version = versionOf(found)
-    if (found !== undefined && parsed === undefined)
-      this.#options.degraded('a stored session was damaged and is not used')
+    const damaged = found !== undefined && parsed === undefined
     if (this.unsaved === 'replacement' || (this.unsaved && version === this.#version)) return
-    const known = this.#version !== undefined
-    this.#version = version
-    this.unsaved = undefined
     const foreign = initial !== undefined && parsed?.seed !== initial.seed
-    this.#take(foreign ? (this.record ?? initial) : (parsed ?? this.#withoutRecord(known, found !== undefined)))
+    // A newer seed has taken the place of ours: that session is not ours to touch, and ours goes on by itself.
+    const replaced = foreign && parsed !== undefined && this.#owned
+    if (replaced) this.#store = memoryStore()
+    this.#version = replaced ? undefined : version
+    this.unsaved = undefined
+    this.#stored = parsed?.refreshToken
+    this.#take(foreign ? (this.record ?? initial) : (parsed ?? this.#withoutRecord(damaged)))
+    if (!foreign && parsed) this.#owned = true
+    if (mended && parsed && this.record) await this.write(this.record)
   }
 
   /**
@@ -88,9 +103,14 @@ export class SessionCopy {
       this.#options.degraded('a session could not be written and lives in memory', error)
     }
     if (writes !== this.#writes) return true // somebody signed in or out meanwhile, and writes after this
-    if (!failed) this.#version = record.version
-    if (!failed) this.unsaved = undefined
-    else this.unsaved ??= 'renewal'
+    this.#writes++
+    if (failed) this.unsaved ??= 'renewal'
+    else {
+      this.#version = record.version
+      this.#owned = true
+      this.#stored = record.refreshToken
+      this.unsaved = undefined
+    }
     this.#take(record)
     return true
   }
@@ -99,13 +119,22 @@ export class SessionCopy {
   async overwrite(next: SessionRecord): Promise<SessionRecord | undefined> {
     this.keep(next, 'replacement')
     for (let tries = 0; tries < 10; tries++) {
+      const writes = this.#writes
+      const { initial } = await this.identity()
       const found: unknown = await this.#storage('read', (store, key) => store.get(key)).catch((error) => {
         this.#options.degraded('a session could not be written and lives in memory', error)
       })
+      if (writes !== this.#writes) return parseRecord(found) // somebody asked for something else meanwhile
       this.#version = versionOf(found)
-      if (await this.write(next)) return parseRecord(found)
+      if (await this.write({ ...next, seed: initial?.seed })) return parseRecord(found) ?? initial
     }
     return undefined
+  }
+
+  /** Whether nobody else can have this refresh token: it came with an answer that could not be written. */
+  async isOurs(refreshToken: string): Promise<boolean> {
+    const { initial } = await this.identity()
+    return refreshToken !== this.#stored && refreshToken !== initial?.refreshToken
   }
 
   /** Changes the copy alone; the store follows when it can. */
@@ -115,9 +144,9 @@ export class SessionCopy {
     this.#take(record)
   }
 
-  #withoutRecord(known: boolean, damaged: boolean): SessionRecord | undefined {
+  #withoutRecord(damaged: boolean): SessionRecord | undefined {
     const before = this.record
-    if (this.#options.asksAgain || before?.ended || !(known || damaged)) return before
+    if (this.#options.asksAgain || before?.ended || !(this.#owned || damaged)) return before
     const end = { origin: 'storage', at: Date.now(), lastSuccessAt: before?.lastSuccessAt } as const
     return ended(before ?? emptyRecord(), { reason: damaged ? 'damaged' : 'storage-cleared', ...end })
   }
@@ -135,14 +164,14 @@ export class SessionCopy {
     const { key } = await this.identity()
     const late = () => new StoreError(`The token store did not ${what} within ${STORAGE_TIMEOUT} ms`)
     try {
-      return await within(STORAGE_TIMEOUT, late, async () => call(this.#options.store, key))
+      return await within(STORAGE_TIMEOUT, late, async () => call(this.#store, key))
     } catch (cause) {
       throw cause instanceof OAuthError ? cause : new StoreError(`The token store could not ${what}`, { cause })
     }
   }
 }
 
+/** Whatever is in its place: it only has to be the same when the record is written over. */
 function versionOf(found: unknown): number | undefined {
-  const version = (found as { version?: unknown } | undefined | null)?.version
-  return typeof version === 'number' ? version : undefined
+  return (found as { version?: number } | undefined | null)?.version
 }

@@ -48,7 +48,6 @@ export interface SessionRecord {
   readonly seed?: string | undefined
   readonly idToken?: string | undefined
   readonly claims?: Claims | undefined
-  readonly scope?: string | undefined
   /** Journal: the refresh token was sent at this time and no clear answer came. */
   readonly sending?: number | undefined
   /** By token key; '' holds for all. */
@@ -64,7 +63,7 @@ const TIMELINE_LENGTH = 40
 
 /** The next version: past the last one, and past every version of a record that was here before and is gone. */
 export function nextVersion(last: number | undefined): number {
-  return Math.max((last ?? 0) + 1, Date.now())
+  return Math.max((isTime(last) ? last : 0) + 1, Date.now())
 }
 
 /** A record with nothing in it but where it comes from. */
@@ -110,30 +109,54 @@ export function ended(record: SessionRecord, end: SessionEnd): SessionRecord {
   return told({ format: 1, version, tokens: {}, seed, timeline, ended: end }, 'ended', end.reason, end.at)
 }
 
-/** What came out of a store, checked before anything in it is believed; `undefined` where it cannot be a record. */
-export function parseRecord(input: unknown): SessionRecord | undefined {
+/** The longest that a token is believed to live, milliseconds. */
+const MAX_LIFETIME = 366 * 86_400_000
+
+/**
+ * What came out of a store, checked before anything in it is believed; `undefined` where it cannot be a record. What is
+ * only damaged at its edges (a token, a failure, a line of the story) loses no more than that, and `damaged` is told.
+ */
+export function parseRecord(input: unknown, damaged: () => void = () => {}): SessionRecord | undefined {
+  const record = input === undefined ? undefined : checkedRecord(input)
+  if (record === undefined ? input !== undefined : JSON.stringify(record) !== JSON.stringify(input)) damaged()
+  return record
+}
+
+function checkedRecord(input: unknown): SessionRecord | undefined {
   if (!isObject(input) || input.format !== 1 || !isTime(input.version) || !isObject(input.tokens)) return undefined
-  const tokens = Object.values(input.tokens)
-  const texts = [input.refreshToken, input.seed, input.idToken, input.scope]
-  const healthy =
-    tokens.every(
-      (token) =>
-        isObject(token) &&
-        typeof token.accessToken === 'string' &&
-        (token.tokenType === 'Bearer' || token.tokenType === 'DPoP') &&
-        isTime(token.issuedAt) &&
-        isTime(token.expiresAt),
-    ) &&
-    texts.every((text) => text === undefined || (typeof text === 'string' && text !== '')) &&
-    (input.claims === undefined || (isObject(input.claims) && typeof input.claims.sub === 'string')) &&
-    (input.ended === undefined || isObject(input.ended)) &&
-    (input.failures === undefined ||
-      (isObject(input.failures) &&
-        Object.values(input.failures).every(
-          (f) => isObject(f) && isTime(f.at) && isTime(f.retryAt) && isTime(f.count),
-        ))) &&
-    (input.timeline === undefined || Array.isArray(input.timeline))
-  return healthy ? (input as unknown as SessionRecord) : undefined
+  const { claims, ended: end } = input
+  const texts = [input.refreshToken, input.seed, input.idToken]
+  if (!texts.every((text) => text === undefined || (typeof text === 'string' && text !== ''))) return undefined
+  if (claims !== undefined && !(isObject(claims) && typeof claims.sub === 'string')) return undefined
+  if (end !== undefined && !(isObject(end) && typeof end.reason === 'string' && isTime(end.at))) return undefined
+  return {
+    ...(input as unknown as SessionRecord),
+    tokens: kept(input.tokens, isStoredToken),
+    failures: isObject(input.failures) ? kept(input.failures, isFailure) : undefined,
+    refusals: isTime(input.refusals) ? input.refusals : undefined,
+    sending: isTime(input.sending) ? input.sending : undefined,
+    lastSuccessAt: isTime(input.lastSuccessAt) ? input.lastSuccessAt : undefined,
+    timeline: Array.isArray(input.timeline) ? input.timeline.filter(isTimelineEvent) : undefined,
+  }
+}
+
+function kept<T>(all: Record<string, unknown>, isSound: (value: unknown) => value is T): Record<string, T> {
+  return Object.fromEntries(Object.entries(all).filter((entry): entry is [string, T] => isSound(entry[1])))
+}
+
+function isStoredToken(value: unknown): value is StoredToken {
+  if (!isObject(value) || typeof value.accessToken !== 'string' || value.accessToken === '') return false
+  const { tokenType, issuedAt, expiresAt } = value
+  if (tokenType !== 'Bearer' && tokenType !== 'DPoP') return false
+  return isTime(issuedAt) && isTime(expiresAt) && expiresAt > issuedAt && expiresAt - issuedAt <= MAX_LIFETIME
+}
+
+function isFailure(value: unknown): value is Failure {
+  return isObject(value) && isTime(value.at) && isTime(value.retryAt) && isTime(value.count)
+}
+
+function isTimelineEvent(value: unknown): value is TimelineEvent {
+  return isObject(value) && isTime(value.at) && typeof value.event === 'string'
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

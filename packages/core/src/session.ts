@@ -32,12 +32,12 @@ export class Session {
   #timer: ReturnType<typeof setTimeout> | undefined
   #unwatch: (() => void) | undefined
   #generation = 0
+  #disposed = false
   #lastProbe: number = Number.NEGATIVE_INFINITY
   /** The store has been read, or has failed to be. */
   known = false
   /** Wall clock minus monotonic clock when the store was read last. */
   drift: number = Number.NaN
-  /** When this process or page signed out, to tell its own sign-out from another's. */
   signedOutAt: number | undefined
   readonly counts: { renewals: number; failures: number } = { renewals: 0, failures: 0 }
 
@@ -78,7 +78,7 @@ export class Session {
   async reload(): Promise<void> {
     try {
       const { key } = await this.copy.identity()
-      this.#unwatch ??= this.#options.store.watch?.(key, () => void this.reload())
+      if (!this.#disposed) this.#unwatch ??= this.#options.store.watch?.(key, () => void this.reload())
       await this.copy.refresh()
     } catch (error) {
       this.#options.degraded('the token store cannot be read', error)
@@ -130,6 +130,7 @@ export class Session {
   }
 
   dispose(): void {
+    this.#disposed = true
     clearTimeout(this.#timer)
     this.#unwatch?.()
     this.#unwatch = undefined
@@ -219,7 +220,7 @@ export class Session {
     if (copy.unsaved) this.#saveDelay = Math.min(this.#saveDelay * 2, LAST_SAVE)
     else if (own && copy.record?.refreshToken !== undefined) delay = Math.max(own.untilRenewal, retryAt - Date.now())
     else if (own && !this.#options.asksAgain) delay = own.untilExpiry
-    if (delay === Number.POSITIVE_INFINITY) return
+    if (delay === Number.POSITIVE_INFINITY || this.#disposed) return
     this.#timer = setTimeout(() => this.#act(), Math.min(delay + 1, 2 ** 31 - 1))
     unreferenced(this.#timer)
   }

@@ -1,5 +1,6 @@
 import { Client } from './client.ts'
-import { OAuthError } from './errors.ts'
+import { within } from './deadline.ts'
+import { OAuthError, TokenUnavailableError } from './errors.ts'
 import type { Grant } from './grant.ts'
 import type { HeldToken } from './held-token.ts'
 import { memoryStore } from './memory-store.ts'
@@ -71,6 +72,8 @@ export class TokenManager implements TokenSource {
 
   /** Who is signed in, as far as is known: one frozen object, replaced only on change. */
   get session(): SessionSnapshot {
+    // A token that nothing renews ends by itself, whether a timer says so or not.
+    if (this.#snapshot.status === 'signedIn' && !this.#snapshot.renewable) this.#changed()
     return this.#snapshot
   }
 
@@ -148,7 +151,11 @@ export class TokenManager implements TokenSource {
     if (this.#warned.has(message)) return
     this.#warned.add(message)
     const { onWarning = (text: string) => console.warn(`keyturn: ${text}`) } = this.#options
-    onWarning(message)
+    try {
+      onWarning(message)
+    } catch (error) {
+      console.warn('keyturn: onWarning failed', error)
+    }
   }
 
   async #token(request: AccessTokenRequest = {}): Promise<[HeldToken, Session['copy']]> {
@@ -180,7 +187,9 @@ export class TokenManager implements TokenSource {
   #sessionFor(own: Wanted): Session {
     const { name, principal, oneSession, asksAgain, initial } = this.#kind
     const { issuer, clientId, sessionKey = 'default' } = this.#options
-    const identity = async () => {
+    const { timeout } = this.#client
+    const late = () => new TokenUnavailableError('timeout', 'Nobody says whose session it is')
+    const identify = async () => {
       const whose = principal ? await principal() : sessionKey
       const key = JSON.stringify([issuer, clientId, name, whose, ...(oneSession ? [] : [own.tokenKey])])
       return { key, initial: await initial?.() }
@@ -191,7 +200,7 @@ export class TokenManager implements TokenSource {
       store: this.#store,
       factor: this.#factor,
       asksAgain,
-      identity,
+      identity: () => within(timeout, late, identify),
       own,
       changed: () => this.#changed(),
       degraded: (what, cause) => this.#degradation(what, cause),
@@ -219,7 +228,7 @@ export class TokenManager implements TokenSource {
     const snapshot = snapshotOf(this.#session, this.#kind.asksAgain)
     if (!differs(snapshot, this.#snapshot)) return
     this.#snapshot = Object.freeze(snapshot)
-    for (const listener of this.#listeners) queueMicrotask(listener)
+    for (const listener of this.#listeners) queueMicrotask(() => this.#listeners.has(listener) && listener())
   }
 
   #degradation(what: string, cause?: unknown): void {

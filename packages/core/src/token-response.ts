@@ -44,7 +44,7 @@ export async function readAnswer(response: Response): Promise<EndpointAnswer> {
 export function lifetimeOf(expiresIn: unknown): number {
   const seconds = typeof expiresIn === 'string' && expiresIn.trim() ? Number(expiresIn) : expiresIn
   if (typeof seconds !== 'number' || !(seconds > 0)) return DEFAULT_LIFETIME
-  return Math.min(seconds, MAX_LIFETIME)
+  return Math.min(Math.max(seconds, 1), MAX_LIFETIME)
 }
 
 /** The members that the SDK reads, in the form that RFC 6749 section 5.1 gives them; all others stay behind. */

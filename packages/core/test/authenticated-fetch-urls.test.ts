@@ -5,21 +5,23 @@ import { CountingSource } from './counting-source.ts'
 
 const API = 'https://api.example.com/v1/'
 
-/** Where the fetch underneath was asked to go with a token. */
-async function places(apis: string, urls: readonly string[]): Promise<{ withToken: string[]; without: string[] }> {
+/** Which of the URLs the fetch underneath was asked for with a token, and where those really lead. */
+async function places(apis: string, urls: readonly string[]) {
   const withToken: string[] = []
   const without: string[] = []
+  const reached: URL[] = []
+  let current = ''
   const api = authenticatedFetch(new CountingSource(), {
     apis,
     fetch: async (input, init) => {
-      const given = String(input instanceof Request ? input.url : input)
       const own = new Headers(init?.headers ?? (input instanceof Request ? input.headers : undefined))
-      ;(own.has('authorization') ? withToken : without).push(given)
+      ;(own.has('authorization') ? withToken : without).push(current)
+      if (own.has('authorization')) reached.push(new URL(input instanceof Request ? input.url : input))
       return new Response()
     },
   })
-  for (const url of urls) await api(url)
-  return { withToken, without }
+  for (current of urls) await api(current)
+  return { withToken, without, reached }
 }
 
 const HOSTS = [
@@ -265,9 +267,8 @@ test("whatever is put together from pieces of the API's URL, a token goes below 
   const prefix = fc.constantFrom('', 'https://', 'https://api.example.com', API, `${API}../`)
   await fc.assert(
     fc.asyncProperty(prefix, hostile, async (start, pieces) => {
-      const { withToken } = await places(API, [start + pieces.join('')])
-      for (const address of withToken) {
-        const { protocol, host, username, password, pathname } = new URL(address)
+      const { reached } = await places(API, [start + pieces.join('')])
+      for (const { protocol, host, username, password, pathname } of reached) {
         expect([protocol, host, username, password]).toEqual(['https:', 'api.example.com', '', ''])
         expect(`${asServersResolve(pathname)}/`).toMatch(/^\/v1\//)
       }

@@ -215,3 +215,26 @@ test('a user agent that cannot replace its address does not lose the login', asy
   expect([{ appState: 'deep' }, expect.objectContaining({ code: 'navigation-failed' })]).toContainEqual(settled)
   expect(app.auth.session.status).not.toBe('unknown')
 })
+
+test("a server that is out of reach when the login comes back is told, with the app's state", async () => {
+  const before = startApp()
+  const transactions = memoryTransactions()
+  await comeBack({ ...before, auth: startApp({ transactions, userAgent: before.page }).auth }, {}, 'deep')
+  const app = startApp({
+    transactions,
+    userAgent: before.page,
+    fetch: () => Promise.reject(new TypeError('fetch failed')),
+  })
+  const error = await rejection(app.auth.handleCallback())
+  expect(error).toBeInstanceOf(InvalidCallbackError)
+  expect(error).toMatchObject({ code: 'exchange-failed', appState: 'deep', cause: { code: 'network' } })
+  expect(app.auth.session.status).toBe('signedOut')
+})
+
+test('a login survives a reload of the page: another flow with the same transactions finishes it', async () => {
+  const transactions = memoryTransactions()
+  const before = startApp({ transactions })
+  await comeBack(before, {}, 'deep')
+  const app = startApp({ transactions, userAgent: before.page, fetch: before.server.fetch })
+  expect(await app.auth.handleCallback()).toEqual({ appState: 'deep' })
+})

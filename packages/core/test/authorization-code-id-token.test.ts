@@ -81,6 +81,14 @@ test('an ID token that is not signed is refused whatever the metadata allows', a
   expect(app.auth.session.status).toBe('signedOut')
 })
 
+test('an ID token that is not signed is refused though the app itself allows it', async () => {
+  const app = startApp({ metadata: { id_token_signing_alg_values_supported: ['none', 'ES256'] } })
+  app.server.idToken = (claims) => `${unsigned(claims)}.`
+  await comeBack(app)
+  expect(await rejection(app.auth.handleCallback())).toBeInstanceOf(InvalidCallbackError)
+  expect(app.auth.session.status).toBe('signedOut')
+})
+
 test('an answer without the ID token that was asked for is refused', async () => {
   for (const missing of [undefined, null, '', 7]) {
     const app = startApp()

@@ -1,7 +1,7 @@
-import { clientCredentials, password, refreshToken, type SourceOptions } from '@keyturn/core'
+import { authorizationCode, clientCredentials, password, refreshToken, type SourceOptions } from '@keyturn/core'
 import { afterEach, expect, test, vi } from 'vitest'
 import { json, loopbackServer } from './loopback-server.ts'
-import { rejection } from './sign-in-server.ts'
+import { FakePage, rejection } from './sign-in-server.ts'
 
 afterEach(() => {
   vi.useRealTimers()
@@ -206,4 +206,28 @@ test('revocation that the server answers strangely breaks nothing', async () => 
     await source.revoke()
     expect(source.session.status).not.toBe('unknown')
   }
+})
+
+test('a logout waits for a server that does not answer one time-out at most, and is local at once', async () => {
+  vi.useFakeTimers()
+  const page = new FakePage()
+  const auth = authorizationCode({
+    issuer: ISSUER,
+    clientId: 'app',
+    redirectUri: 'https://app.example/',
+    userAgent: page,
+    fetch: () => new Promise(() => {}),
+    timeout: 3000,
+    onWarning: () => {},
+  })
+  let done = false
+  const logout = auth.logout().then(() => {
+    done = true
+  })
+  await vi.advanceTimersByTimeAsync(1)
+  expect(auth.session.status).toBe('signedOut')
+  expect(done).toBe(false)
+  await vi.advanceTimersByTimeAsync(3000)
+  expect(done).toBe(true)
+  await logout
 })

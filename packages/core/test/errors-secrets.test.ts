@@ -4,10 +4,11 @@ import {
   authenticatedFetch,
   authorizationCode,
   clientCredentials,
+  OAuthError,
   password,
   refreshToken,
   type SourceOptions,
-  type TokenManager,
+  TokenManager,
 } from '@keyturn/core'
 import { expect, test } from 'vitest'
 import { comeBack, ISSUER, REDIRECT_URI, rejection, startApp } from './sign-in-server.ts'
@@ -255,3 +256,49 @@ test.each(['\nx: y', '→'])(
     expect(error).toMatchObject({ name: 'TokenUnavailableError', code: 'invalid-response' })
   },
 )
+
+test("a token of the app's own grant that no header can carry is not shown either", async () => {
+  const options = echoed(() => new Response())
+  const grant = async () =>
+    ({ accessToken: `${ACCESS_TOKEN}\nx: y`, tokenType: 'Bearer', expiresAt: Date.now() + 60_000 }) as const
+  const api = authenticatedFetch(new TokenManager(grant, options), { apis: 'https://api.example/' })
+  expectNone(await rejection(api('https://api.example/')), [ACCESS_TOKEN])
+})
+
+test('a password in an address is not shown', async () => {
+  const userAgent = { url: '', navigate: () => {}, replaceUrl: () => {} }
+  const addresses = ['https://ada:hidden-Passw0rd@as.example', 'http://ada:hidden-Passw0rd@as.example']
+  for (const address of addresses) {
+    const attempts = [
+      () => clientCredentials({ issuer: address, clientId: 'client' }).getAccessToken(),
+      () =>
+        clientCredentials({
+          issuer: ISSUER,
+          clientId: 'client',
+          discovery: false,
+          metadata: { token_endpoint: `${address}/token` },
+        }).getAccessToken(),
+      () =>
+        authorizationCode({
+          issuer: ISSUER,
+          clientId: 'app',
+          redirectUri: `${address}/cb`,
+          userAgent,
+          discovery: false,
+        }).login(),
+      async () =>
+        authenticatedFetch(
+          new TokenManager(
+            () => Promise.reject(new Error()),
+            echoed(() => new Response()),
+          ),
+          { apis: address },
+        ),
+    ]
+    for (const attempt of attempts) {
+      const error = await rejection((async () => attempt())())
+      expect(error).toBeInstanceOf(OAuthError)
+      expectNone(error, ['hidden-Passw0rd'])
+    }
+  }
+})
