@@ -35,7 +35,7 @@ export function apiRoutes(apis: Apis): (url: string) => ApiRoute | undefined {
   }
   const covered = given.map(coveredBy).sort((one, other) => other.path.length - one.path.length)
   return (address) => {
-    const url = parsed(address)
+    const url = absoluteUrl(address)
     if (url === null || url.username || url.password) return undefined
     const hidden = HIDDEN_DOTS.test(url.pathname.replace(/%(?:25)+/g, '%'))
     const covers = ({ origin, path }: Covered) =>
@@ -45,11 +45,11 @@ export function apiRoutes(apis: Apis): (url: string) => ApiRoute | undefined {
 }
 
 function coveredBy(api: string | Api): Covered {
-  const { url, ...rest } = typeof api === 'object' && api !== null ? api : { url: String(api) }
-  const { origin, pathname, username, password, search, hash } = secureUrl(parsed(url)?.href ?? url)
-  if (username || password || search || hash) {
+  const { url, ...rest } = typeof api === 'object' && api !== null ? api : { url: api }
+  const { origin, pathname, search, hash } = secureUrl((url && absoluteUrl(url)?.href) || '')
+  if (search || hash) {
     throw new OAuthError('invalid-options', 'A URL in apis has more than origin and path', {
-      fix: 'Leave user information, query and fragment out of it.',
+      fix: 'Leave query and fragment out of it.',
     })
   }
   return {
@@ -59,6 +59,7 @@ function coveredBy(api: string | Api): Covered {
   }
 }
 
-function parsed(url: string): URL | null {
+/** The URL as fetch would understand it, in a page also a relative one. */
+export function absoluteUrl(url: string): URL | null {
   return URL.parse(url, globalThis.document?.baseURI)
 }

@@ -1,4 +1,4 @@
-import { type Apis, apiRoutes } from './api-routes.ts'
+import { type Apis, absoluteUrl, apiRoutes } from './api-routes.ts'
 import { replayable } from './replayable.ts'
 import type { AccessTokenRequest, TokenSource } from './token-source.ts'
 
@@ -20,14 +20,15 @@ export function authenticatedFetch(source: TokenSource, options: AuthenticatedFe
   return async (resource, wishes) => {
     // Everything is read once: what the caller changes afterwards changes nothing.
     const given = resource instanceof Request ? resource : undefined
-    const url = given?.url ?? String(resource)
+    const address = given?.url ?? String(resource)
+    const url = absoluteUrl(address)?.href ?? address
     const input = given ?? url
-    const init = wishes && { ...wishes }
+    const init = snapshotOf(wishes)
     const route = routeOf(url)
     const own = new Headers(init?.headers ?? given?.headers)
     if (route === undefined || own.has('authorization')) return plain(resource, wishes)
 
-    const signal = init?.signal ?? given?.signal ?? undefined
+    const signal = (init?.signal === undefined ? given?.signal : init.signal) ?? undefined
     const method = wireMethod(init?.method ?? given?.method ?? 'GET')
     const attempts = replayable(input, init)
 
@@ -57,7 +58,7 @@ export function authenticatedFetch(source: TokenSource, options: AuthenticatedFe
       return response // R3: no other token can be had, so the API's own answer is the answer
     }
     if (second.accessToken === first.accessToken) return response
-    await response.body?.cancel()
+    response.body?.cancel().catch(() => {}) // somebody else reads it, or it is broken: it is of no use to anybody here
     return send(second)
   }
 }
@@ -73,4 +74,12 @@ function refusesToken({ status, headers }: Response): boolean {
 /** As fetch sends it: only these are put in capitals (Fetch Standard, methods). */
 function wireMethod(method: string): string {
   return /^(delete|get|head|options|post|put)$/i.test(method) ? method.toUpperCase() : method
+}
+
+/** The options as fetch reads them: inherited ones too, for they may be a Request. */
+function snapshotOf(options: RequestInit | undefined): RequestInit | undefined {
+  if (!options) return undefined
+  const snapshot: Record<string, unknown> = {}
+  for (const name in options) snapshot[name] = options[name as keyof RequestInit]
+  return snapshot
 }

@@ -218,13 +218,20 @@ export class Client {
 
   async #discover(): Promise<AuthorizationServer> {
     const { issuer, metadata, discovery } = this.#options
-    if (discovery === false) return { ...metadata, issuer }
+    if (discovery === false) return signedOnly({ ...metadata, issuer })
     const found = await discover(issuer, (url, init) =>
       this.#deadline((signal) => answerOf(this.#options, url, { ...init, signal })),
     )
-    if (found) return { ...found, ...metadata, issuer: found.issuer }
+    if (found) return signedOnly({ ...found, ...metadata, issuer: found.issuer })
     throw new OAuthError('discovery-failed', `No authorization server metadata at ${issuer}`, {
       fix: 'Check issuer, or give metadata with discovery: false.',
     })
   }
+}
+
+/** An ID token has to be signed, whatever the metadata allows (OpenID Connect Core section 3.1.3.7). */
+function signedOnly(server: AuthorizationServer): AuthorizationServer {
+  const { id_token_signing_alg_values_supported: algorithms } = server
+  if (!Array.isArray(algorithms)) return server
+  return { ...server, id_token_signing_alg_values_supported: algorithms.filter((name) => name !== 'none') }
 }

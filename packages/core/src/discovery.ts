@@ -36,10 +36,7 @@ export async function discover(
     const response = await oauth.discoveryRequest(url, options)
     if (!response.ok) continue
     try {
-      const server = await oauth.processDiscoveryResponse(url, response)
-      const { id_token_signing_alg_values_supported: algorithms } = server
-      if (!Array.isArray(algorithms)) return server
-      return { ...server, id_token_signing_alg_values_supported: algorithms.filter((name) => name !== 'none') }
+      return await oauth.processDiscoveryResponse(url, response)
     } catch (cause) {
       throw new OAuthError('issuer-mismatch', `The metadata at ${issuer} is of another issuer`, {
         cause,

@@ -1,7 +1,7 @@
 import type { Client } from './client.ts'
 import { TokenUnavailableError } from './errors.ts'
 import { ours } from './renewal-errors.ts'
-import { lifetimeOf } from './token-response.ts'
+import { isSendable, lifetimeOf } from './token-response.ts'
 import type { TokenSet } from './token-set.ts'
 import type { AccessTokenRequest } from './token-source.ts'
 
@@ -23,7 +23,7 @@ export async function completed(request: () => Promise<TokenSet>): Promise<Issue
     throw ours(error)
   })
   const { accessToken, issuedAt = before, expiresAt } = tokenSet
-  if (typeof accessToken !== 'string' || accessToken === '') {
+  if (!isSendable(accessToken)) {
     throw new TokenUnavailableError('invalid-response', 'The grant yielded no access token')
   }
   return { ...tokenSet, issuedAt, expiresAt: issuedAt + lifetimeOf((expiresAt - issuedAt) / 1000) * 1000 }

@@ -100,7 +100,7 @@ export async function fail(renewal: Renewal, record: SessionRecord, thrown: unkn
   const { code, message, fix, cause, retryable } = error
   if (code === 'busy') throw error
   renewal.counts.failures++
-  const scope = code === 'request-refused' && isOther(renewal) ? renewal.tokenKey : ''
+  const scope = code === 'request-refused' && renewal.tokenKey !== renewal.own.tokenKey ? renewal.tokenKey : ''
   const last = retryable ? record.failures?.[scope] : renewal.refusals.get(scope)?.failure
   const failure = nextFailure(last, code, error instanceof TokenUnavailableError ? error.retryAt : 0)
   renewal.refusals.set(scope, { error, failure })
@@ -157,9 +157,4 @@ export function usable({ copy, tokenKey, rejected }: Renewal): HeldToken {
   if (!held) throw lostLease()
   if (rejected.has(held.stored.accessToken)) throw tokenRejected(renewalDelay(copy.record?.refusals ?? 0))
   return held
-}
-
-/** Whether it is about another token than the session's own. */
-export function isOther({ own, tokenKey }: Renewal): boolean {
-  return own.tokenKey !== tokenKey
 }

@@ -16,7 +16,6 @@ import {
   discard,
   end,
   fail,
-  isOther,
   type Renewal,
   refusalsOf,
   save,
@@ -82,9 +81,13 @@ async function ask(renewal: Renewal, record: SessionRecord): Promise<HeldToken> 
 }
 
 async function refresh(renewal: Renewal, before: SessionRecord, refreshToken: string): Promise<HeldToken> {
-  const { client, request } = renewal
-  const parameters = tokenParameters(isOther(renewal) ? request : { parameters: request.parameters })
-  if (isOther(renewal) && request.scope !== undefined) {
+  const { client, request, own } = renewal
+  // Many servers that rotate shrink the session for good when they are asked for less than it has.
+  const { scope, resource } = request
+  const otherScope = scope === own.request.scope ? undefined : scope
+  const otherResource = String(resource) === String(own.request.resource) ? undefined : resource
+  const parameters = tokenParameters({ scope: otherScope, resource: otherResource, parameters: request.parameters })
+  if (otherScope !== undefined) {
     renewal.warn('A refresh asks for other scope than the session has: some servers keep it that narrow from then on')
   }
   parameters.set('refresh_token', refreshToken)

@@ -10,8 +10,12 @@ export function secureUrl(url: string, allowInsecure = false): URL {
   const parsed = URL.parse(url)
   const trusted =
     parsed?.protocol === 'https:' || (parsed?.protocol === 'http:' && (allowInsecure || isLoopback(parsed)))
-  if (parsed && trusted) return parsed
-  throw new OAuthError('insecure-url', `Not an https URL: ${parsed ? parsed.origin + parsed.pathname : url}`, {
-    fix: 'Use https; http is for loopback hosts, or set allowInsecureRequests while developing.',
-  })
+  if (parsed && trusted && !parsed.username && !parsed.password) return parsed
+  throw new OAuthError(
+    'insecure-url',
+    `Not an https URL: ${parsed ? parsed.origin + parsed.pathname : 'no URL at all'}`,
+    {
+      fix: 'Use https, without user information; http is for loopback hosts, or set allowInsecureRequests while developing.',
+    },
+  )
 }

@@ -38,7 +38,7 @@ export async function answerOf(
 /** Messages of others may hold the request. */
 function shown(cause: unknown, redacted: (text: string) => string): Error | undefined {
   if (!(cause instanceof Error)) return undefined
-  return Object.assign(new Error(redacted(cause.message), { cause: cause.cause }), { name: cause.name })
+  return Object.assign(new Error(redacted(cause.message), { cause: cause.cause ?? cause }), { name: cause.name })
 }
 
 /** Milliseconds since the epoch that `Retry-After` names (RFC 9110 section 10.2.3). */

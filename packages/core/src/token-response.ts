@@ -47,6 +47,14 @@ export function lifetimeOf(expiresIn: unknown): number {
   return Math.min(Math.max(seconds, 1), MAX_LIFETIME)
 }
 
+/** Error codes that are as they are, even if a secret reads like one. */
+const ERRORS = ['invalid_request', 'invalid_client', 'invalid_grant', 'invalid_scope', 'unauthorized_client']
+
+/** Whether it is a token that a header can carry. */
+export function isSendable(token: unknown): token is string {
+  return typeof token === 'string' && /^[\x21-\x7e]+$/.test(token)
+}
+
 /** The members that the SDK reads, in the form that RFC 6749 section 5.1 gives them; all others stay behind. */
 export function normalizedTokenResponse(
   json: Record<string, unknown>,
@@ -65,9 +73,9 @@ export function normalizedTokenResponse(
     const value = json[name]
     if (typeof value === 'string' && value !== '') result[name] = value
   }
-  for (const name of ['error', 'error_description']) if (result[name]) result[name] = redacted(String(result[name]))
-  // A token that no header can carry is none.
-  if (/[^\x21-\x7e]/.test(String(result.access_token))) delete result.access_token
+  if (result.error_description) result.error_description = redacted(String(result.error_description))
+  if (!ERRORS.includes(String(result.error ?? ERRORS[0]))) result.error = redacted(String(result.error))
+  if (!isSendable(result.access_token)) delete result.access_token
   if (Array.isArray(json.scope)) result.scope = json.scope.join(' ')
   return result
 }
