@@ -1,4 +1,5 @@
 import { type Apis, absoluteUrl, apiRoutes } from './api-routes.ts'
+import { OAuthError } from './errors.ts'
 import { replayable } from './replayable.ts'
 import type { AccessTokenRequest, TokenSource } from './token-source.ts'
 
@@ -42,7 +43,11 @@ export function authenticatedFetch(source: TokenSource, options: AuthenticatedFe
     }
     const send = ({ accessToken, headers: proof }: Awaited<ReturnType<typeof authorize>>) => {
       const [target, rest, headers] = attempts.next(own)
-      headers.set('authorization', `Bearer ${accessToken}`)
+      try {
+        headers.set('authorization', `Bearer ${accessToken}`)
+      } catch {
+        throw new OAuthError('invalid-response', 'The source gave a token that no header can carry') // not the token itself
+      }
       for (const [name, value] of Object.entries(proof)) headers.set(name, value)
       return plain(target, { ...rest, headers })
     }

@@ -91,7 +91,8 @@ export class TokenManager implements TokenSource {
    * told, that is reported as a warning: nobody can use the session here any more.
    */
   async revoke(): Promise<void> {
-    await this.end()
+    const { revoked } = await this.end()
+    await revoked
   }
 
   /** What was spent and saved since the start. */
@@ -141,10 +142,11 @@ export class TokenManager implements TokenSource {
     }
   }
 
-  /** `revoke()`, and the records that were ended. */
-  protected async end(): Promise<SessionRecord[]> {
-    const ends = [this.#session, ...this.#others.values()].map((session) => this.#revoke(session))
-    return (await Promise.all(ends)).flat()
+  /** Ends all sessions; resolves when the store knows, with what they held and the revocation under way. */
+  protected async end(): Promise<{ records: SessionRecord[]; revoked: Promise<void> }> {
+    const ends = [this.#session, ...this.#others.values()].map((session) => session.signOut())
+    const records = (await Promise.all(ends)).flat()
+    return { records, revoked: this.#revoke(records) }
   }
 
   protected warn(message: string): void {
@@ -209,8 +211,7 @@ export class TokenManager implements TokenSource {
     })
   }
 
-  async #revoke(session: Session): Promise<SessionRecord[]> {
-    const records = await session.signOut()
+  async #revoke(records: SessionRecord[]): Promise<void> {
     const tokens = new Map<string, 'refresh_token' | 'access_token'>()
     for (const { refreshToken, tokens: issued } of records) {
       if (refreshToken !== undefined) tokens.set(refreshToken, 'refresh_token')
@@ -220,7 +221,6 @@ export class TokenManager implements TokenSource {
     for (const result of await Promise.allSettled(revoked)) {
       if (result.status === 'rejected') this.warn(`A token could not be revoked: ${result.reason.message}`)
     }
-    return records
   }
 
   #changed(): void {

@@ -91,7 +91,6 @@ export function tokenStoreContract(name: string, create: () => Promise<StoreUnde
     test('everything in a record is kept', async () => {
       const full: StoredRecord = {
         ...record(Date.now(), 'ünïcödé \u0000 "quoted" 🔑'),
-        scope: 'a b',
         claims: { sub: 'alice', nested: { list: [1, null, true] } },
         sending: 1,
         failures: { '': { code: 'network', count: 1, at: 1, retryAt: 2 } },
@@ -137,13 +136,13 @@ export function tokenStoreContract(name: string, create: () => Promise<StoreUnde
     test('a hundred concurrent increments lose none', async () => {
       await store.replace('count', undefined, record(1, '0'))
       await Promise.all(range(100).map((n) => increment(n % 2 ? store : other, 'count')))
-      expect((await store.get('count'))?.scope).toBe('100')
+      expect((await store.get('count'))?.seed).toBe('100')
     }, 20_000)
 
     test('writers of different records do not disturb each other', async () => {
       const writes = range(20).map((n) => (n % 2 ? store : other).replace(`key ${n}`, undefined, record(1, `${n}`)))
       expect(await Promise.all(writes)).toEqual(range(20).map(() => true))
-      for (const n of range(20)) expect((await store.get(`key ${n}`))?.scope).toBe(`${n}`)
+      for (const n of range(20)) expect((await store.get(`key ${n}`))?.seed).toBe(`${n}`)
     })
 
     test('a lock lets one in at a time', async () => {

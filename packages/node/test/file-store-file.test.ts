@@ -73,14 +73,14 @@ test('who reads while another writes sees a whole record', async () => {
   let writing = true
   const reading = (async () => {
     const seen = new Set<string | undefined>()
-    while (writing) seen.add((await reader.get('alice'))?.scope)
+    while (writing) seen.add((await reader.get('alice'))?.seed)
     return seen
   })()
   for (let version = 1; version < 40; version++) await writer.replace('alice', version, long(version + 1))
   writing = false
   const seen = await reading
   expect(seen.size).toBeGreaterThan(1)
-  for (const scope of seen) expect(scope).toMatch(/^(\d)\1{19999}$/)
+  for (const seed of seen) expect(seed).toMatch(/^(\d)\1{19999}$/)
   expect(existsSync(`${path}.damaged`)).toBe(false)
 })
 

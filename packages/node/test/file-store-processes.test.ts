@@ -27,7 +27,7 @@ describe.concurrent('a file store among processes', { timeout: 20_000 }, () => {
     await store.replace('count', undefined, record(1, '0'))
     const exits = Array.from({ length: 8 }, () => start('increment', [path, 25]).exited)
     expect(await Promise.all(exits)).toEqual(Array(8).fill(0))
-    expect((await store.get('count'))?.scope).toBe('200')
+    expect((await store.get('count'))?.seed).toBe('200')
   })
 
   test('a holder that is killed is replaced after its lease, not before', async (context) => {
@@ -101,13 +101,13 @@ describe.concurrent('a file store among processes', { timeout: 20_000 }, () => {
       await new Promise((resolve) => setTimeout(resolve, delay))
       other.signal('SIGKILL')
       await other.exited
-      expect((await store.get('alice'))?.scope).toHaveLength(50_000)
+      expect((await store.get('alice'))?.seed).toHaveLength(50_000)
       const lock = `${path}.lock`
       if (existsSync(lock)) utimesSync(lock, 1, 1) // as if its lease had passed
     }
     const before = await store.get('alice')
     expect(await store.replace('alice', before?.version, record((before?.version ?? 0) + 1, 'small'))).toBe(true)
-    expect((await store.get('alice'))?.scope).toBe('small')
+    expect((await store.get('alice'))?.seed).toBe('small')
     expect(readdirSync(folder)).not.toContain('tokens.json.damaged')
   })
 

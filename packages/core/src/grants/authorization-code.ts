@@ -101,15 +101,14 @@ export class AuthorizationCodeFlow extends TokenManager {
 
   /** Ends the session: here at once, then its tokens at the server (RFC 7009), then the server's own session. */
   async logout({ postLogoutRedirectUri, endSession = true }: LogoutOptions = {}): Promise<void> {
-    const late = () => new TokenUnavailableError('timeout', 'The server does not answer')
-    const ended = this.end()
-    const endpoint = endSession ? this.client.endpoint('end_session_endpoint') : Promise.resolve(undefined)
-    const [url, records = []] = await within(this.client.timeout, late, () => Promise.all([endpoint, ended])).catch(
-      (error) => {
-        this.warn(`Signed out here only: ${error.message}`)
-        return []
-      },
-    )
+    const { client } = this
+    const ending = this.end()
+    const endpoint = endSession ? client.endpoint('end_session_endpoint') : Promise.resolve(undefined)
+    const late = () => new TokenUnavailableError('timeout', 'the server does not answer')
+    const inTime = <T>(step: Promise<T>) =>
+      within(client.timeout, late, () => step).catch((error) => this.warn(`Signed out here only: ${error.message}`))
+    const revoked = inTime(ending.then((end) => end.revoked))
+    const [{ records }, url] = await Promise.all([ending, inTime(endpoint), revoked])
     if (url === undefined) return
     const idToken = records.find((record) => record.idToken)?.idToken
     if (idToken !== undefined) url.searchParams.set('id_token_hint', idToken)
@@ -205,7 +204,6 @@ export class AuthorizationCodeFlow extends TokenManager {
       request.set('code_verifier', codeVerifier)
       const process: TokenRequestChecks['process'] = (as, who, answer) =>
         oauth.processAuthorizationCodeResponse(as, who, answer, {
-          requireIdToken: nonce !== undefined,
           ...(nonce !== undefined && { expectedNonce: nonce }),
           ...(maxAge !== undefined && { maxAge }),
         })

@@ -58,12 +58,11 @@ export function unusable(thrown: unknown, appState: unknown): OAuthError {
       fix: 'Call login() again; if it stays, compare issuer with the iss parameter of the answer.',
     })
   }
-  const { retryable, fix } = thrown
+  const { fix } = thrown
   return new InvalidCallbackError('exchange-failed', `The code could not be redeemed: ${message}`, {
     appState,
     cause: thrown,
     error: thrown instanceof AuthorizationServerError ? thrown.error : undefined,
-    retryable,
     fix: fix ?? 'Call login() again.',
   })
 }

@@ -5,7 +5,7 @@ import { createInterface } from 'node:readline'
 import { fileStore } from '@keyturn/node'
 
 const [role, path, ...rest] = process.argv.slice(2)
-const record = (version, scope) => ({ format: 1, version, tokens: {}, scope })
+const record = (version, seed) => ({ format: 1, version, tokens: {}, seed })
 const say = (line) => process.stdout.write(`${line}\n`)
 
 const roles = {
@@ -13,7 +13,7 @@ const roles = {
   async increment(store, times) {
     for (let done = 0; done < Number(times); ) {
       const before = await store.get('count')
-      const next = record(before.version + 1, `${Number(before.scope) + 1}`)
+      const next = record(before.version + 1, `${Number(before.seed) + 1}`)
       if (await store.replace('count', before.version, next)) done++
     }
   },
