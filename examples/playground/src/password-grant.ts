@@ -6,7 +6,7 @@ import { identityScopes, resourceServer } from './provider-configuration.ts'
 
 /**
  * Teaches the provider `grant_type=password` (RFC 6749 section 4.3). `resource` chooses the access token's API;
- * the refresh token is good for all of them, and for the same one where a refresh names none.
+ * the refresh token is good for all of them.
  */
 export function registerPasswordGrant(provider: Provider, apis: Api[], accessTokenTTL: number): void {
   provider.registerGrantType<{ username?: string; password?: string }>(
@@ -48,7 +48,7 @@ export function registerPasswordGrant(provider: Provider, apis: Api[], accessTok
       const refreshToken = new provider.RefreshToken({
         ...source,
         scope: scopes.join(' '),
-        resource: [...new Set([api, ...apis].flatMap((one) => one?.resource ?? []))],
+        resource: apis.map((api) => api.resource),
         rotations: 0,
       })
       const idToken = new provider.IdToken(await account.claims('id_token', identity.join(' '), {}, []), { ctx })

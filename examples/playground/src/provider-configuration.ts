@@ -93,7 +93,7 @@ export function providerConfiguration(options: ProviderOptions): Configuration {
         enabled: true,
         // The grant covers all APIs unless the client asks for fewer; an access token has the first of them.
         defaultResource(ctx, _client, oneOf) {
-          if (oneOf) return oneOf[0]
+          if (oneOf) return resources.find((resource) => oneOf.includes(resource))
           if (asksOnlyForIdentity(ctx)) return undefined
           return ctx.oidc.route === 'token' ? resources[0] : resources
         },

@@ -1,0 +1,97 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { type Servers, startServers } from '../../playground/src/servers.ts'
+import { runNode } from '../../playground/test/run-node.ts'
+
+let servers: Servers
+let folder: string
+const ada = { USER_NAME: 'ada', PASSWORD: 'lovelace' }
+
+beforeEach(async () => {
+  servers = await startServers({ accessTokenTTL: 3 })
+  folder = await mkdtemp(join(tmpdir(), 'keyturn-cli-'))
+})
+
+afterEach(async () => {
+  await servers.stop()
+  await rm(folder, { recursive: true })
+})
+
+function cli(args: string[], env: NodeJS.ProcessEnv = {}, input?: string) {
+  const settings = {
+    ISSUER: servers.server.issuer,
+    API_URL: servers.orders.url,
+    SCOPE: 'openid profile api:read offline_access',
+    SESSION_FILE: join(folder, 'deep', 'session'),
+    ...env,
+  }
+  return runNode(new URL('../src/cli.ts', import.meta.url), args, settings, input).ended
+}
+
+test('who signs in stays signed in from process to process, until they sign out', async () => {
+  expect(await cli(['login'], ada)).toEqual({ code: 0, stdout: 'Signed in as ada\n', stderr: '' })
+  expect(await cli(['whoami'])).toMatchObject({ code: 0, stdout: expect.stringMatching(/^Ada, may .*api:read/) })
+  const call = await cli(['call', '/orders/7'])
+  expect(JSON.parse(call.stdout)).toMatchObject({ sub: 'ada', path: '/orders/7' })
+  expect(await cli(['logout'])).toMatchObject({ code: 0, stdout: 'Signed out\n' })
+  expect(await cli(['whoami'])).toEqual({
+    code: 1,
+    stdout: '',
+    stderr: 'Nobody is signed in\nRun: node cli.ts login\n',
+  })
+  expect(servers.server.tokenRequests({ grantType: 'password' })).toBe(1)
+})
+
+test('user name and password can be typed, and the password is not shown', async () => {
+  const { code, stdout, stderr } = await cli(['login'], {}, 'ada\nlovelace\n')
+  expect({ code, stdout }).toEqual({ code: 0, stdout: 'Signed in as ada\n' })
+  expect(stderr).toContain('Password: ')
+  expect(stdout + stderr).not.toContain('lovelace')
+})
+
+test('processes that run at once renew an expired token once', async () => {
+  await cli(['login'], ada)
+  await wait(3100)
+  const calls = await Promise.all(Array.from({ length: 4 }, () => cli(['call', '/'])))
+  expect(calls.map(({ code, stderr }) => [code, stderr])).toEqual(Array(4).fill([0, '']))
+  const { server, orders } = servers
+  expect(orders.served).toBe(4)
+  expect(server.tokenRequests({ grantType: 'refresh_token' })).toBe(1)
+  expect(server.reuses).toBe(0)
+})
+
+test('a wrong password is refused with what to do, and leaves nobody signed in', async () => {
+  await cli(['login'], ada)
+  const { code, stderr } = await cli(['login'], { ...ada, PASSWORD: 'wrong' })
+  expect(code).toBe(1)
+  expect(stderr).toMatch(/invalid_grant.*\nCheck username and password\./)
+  expect((await cli(['whoami'])).code).toBe(1)
+})
+
+test('with a passphrase the file shows neither token nor user', async () => {
+  const key = { SESSION_KEY: 'a passphrase' }
+  await cli(['login'], { ...ada, ...key })
+  const file = await readFile(join(folder, 'deep', 'session'), 'utf8')
+  expect(file).not.toMatch(/eyJ|ada|Token/)
+  expect((await cli(['whoami'], key)).code).toBe(0)
+  const { code, stderr } = await cli(['whoami'], { SESSION_KEY: 'another' })
+  expect(code).toBe(1)
+  expect(stderr).toMatch(/^The token file is encrypted with another key\nSet `key` to/m)
+})
+
+test('no other URL than the API gets a token', async () => {
+  await cli(['login'], ada)
+  const { code, stderr } = await cli(['call', servers.invoices.url])
+  expect({ code, stderr }).toEqual({ code: 1, stderr: 'The API answered 401\n' })
+})
+
+test('wrong usage says how, and a setting that is missing is named', async () => {
+  for (const args of [[], ['constructor'], ['call']]) {
+    expect(await cli(args)).toMatchObject({ code: 2, stderr: expect.stringContaining('Usage') })
+  }
+  await cli(['login'], ada)
+  expect(await cli(['call', '/'], { API_URL: '' })).toMatchObject({ code: 1, stderr: 'API_URL is not set\n' })
+})

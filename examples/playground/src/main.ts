@@ -1,0 +1,65 @@
+// `npm start`: an authorization server, two APIs, and two who call them, on this machine only.
+import { parseArgs } from 'node:util'
+import { clientCredentials, password } from '@keyturn/node'
+import { Actor } from './actor.ts'
+import { Breakage } from './breakage.ts'
+import { lineOf, runInLines } from './lines.ts'
+import { runOnce } from './once.ts'
+import { type Scene, sceneOf } from './scene.ts'
+import { startServers } from './servers.ts'
+import { runInTerminal } from './terminal.ts'
+
+const { once, refuse } = parseArgs({ options: { once: { type: 'boolean' }, refuse: { type: 'boolean' } } }).values
+
+async function play(): Promise<void> {
+  const servers = await startServers({ accessTokenTTL: 15, ...(refuse && { refuse }) })
+  const { server, orders, invoices } = servers
+  const { issuer } = server
+  const quiet = { issuer, scope: 'api:read', timeout: 1000, onWarning: () => {} }
+  const worker = clientCredentials({
+    ...quiet,
+    clientId: 'worker',
+    clientSecret: 'worker-secret',
+    resource: invoices.audience,
+  })
+  const ada = password({
+    ...quiet,
+    clientId: 'cli',
+    username: 'ada',
+    password: 'lovelace',
+    scope: 'openid api:read offline_access',
+    resource: orders.audience,
+  })
+  const actors = [
+    new Actor({
+      name: 'worker',
+      title: 'client credentials → invoices',
+      clientId: 'worker',
+      source: worker,
+      api: invoices,
+      server,
+    }),
+    new Actor({ name: 'ada', title: 'password, rotation → orders', clientId: 'cli', source: ada, api: orders, server }),
+  ]
+  const breakage = new Breakage(server)
+  const scene = (): Scene => {
+    for (const actor of actors) void actor.look()
+    return sceneOf(server, actors, breakage)
+  }
+
+  const stopped = new AbortController()
+  const stop = () => stopped.abort()
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, stop)
+  const { signal } = stopped
+  if (process.stdin.isTTY && process.stdout.isTTY) {
+    await runInTerminal({ scene, pressed: (key) => breakage.press(key), signal, stop })
+    console.log(lineOf(scene()).replaceAll(' | ', '\n'))
+  } else {
+    await runInLines(scene, signal)
+  }
+  await Promise.all(actors.map((actor) => actor.stop()))
+  await servers.stop()
+}
+
+if (once) process.exitCode = await runOnce({ refuse: refuse ?? false })
+else await play()
