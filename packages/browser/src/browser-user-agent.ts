@@ -19,9 +19,10 @@ export function browserUserAgent(): UserAgent {
         [document, 'resume', listener],
         [document, 'visibilitychange', shown],
       ] as const
-      for (const [target, type, handler] of events) target.addEventListener(type, handler)
+      // While capturing: before the app's own listeners, which may ask for a token.
+      for (const [target, type, handler] of events) target.addEventListener(type, handler, true)
       return () => {
-        for (const [target, type, handler] of events) target.removeEventListener(type, handler)
+        for (const [target, type, handler] of events) target.removeEventListener(type, handler, true)
       }
     },
   }

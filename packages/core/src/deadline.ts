@@ -19,6 +19,18 @@ export async function within<T>(ms: number, late: () => Error, work: (signal: Ab
   }
 }
 
+/** Waits until `work` has settled, however, but no longer than `ms` milliseconds. */
+export function settledWithin(ms: number, work: Promise<unknown>): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms)
+    const settled = () => {
+      clearTimeout(timer)
+      resolve()
+    }
+    work.then(settled, settled)
+  })
+}
+
 /** Waits for `shared` until the caller's own signal aborts; `shared` goes on. */
 export function unlessAborted<T>(shared: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return shared

@@ -1,4 +1,4 @@
-import { unlessAborted, unreferenced, within } from './deadline.ts'
+import { settledWithin, unlessAborted, unreferenced, within } from './deadline.ts'
 import { type OAuthError, StoreError, TokenUnavailableError } from './errors.ts'
 import type { HeldToken } from './held-token.ts'
 import { LocalLocks, underLock } from './lock.ts'
@@ -194,12 +194,10 @@ export class Session {
   }
 
   /** R2: the renewal or, where that fails or takes half of the time that is left, the token that is still valid. */
-  #orElse(renewal: Promise<HeldToken>, tokenKey: string, held: HeldToken): Promise<HeldToken> {
-    const late = () => new TokenUnavailableError('timeout', 'The renewal takes long')
-    return within(held.untilExpiry / 2, late, () => renewal).catch((error) => {
-      if (this.copy.held.get(tokenKey) === held && held.phase !== 'expired') return held
-      throw error
-    })
+  async #orElse(renewal: Promise<HeldToken>, tokenKey: string, before: HeldToken): Promise<HeldToken> {
+    await settledWithin(before.untilExpiry / 2, renewal)
+    const held = this.copy.held.get(tokenKey)
+    return held && held.phase !== 'expired' ? held : renewal
   }
 
   /** After every change, outside of the lock. */
