@@ -44,7 +44,7 @@ const inChromium = (executablePath = ''): TestProjectInlineConfiguration => ({
 export default defineConfig({
   test: {
     projects: [
-      onNode('core', 'packages/core/test/**/*.test.ts'),
+      onNode('core', 'packages/core/test/**/*.test.ts', 60_000),
       onNode('node', 'packages/node/test/**/*.test.ts'),
       onNode('examples', 'examples/*/test/**/*.test.ts', 120_000),
       onNode('repository', 'scripts/test/**/*.test.ts', 120_000),

@@ -10,7 +10,7 @@ const layers: Record<number, string[]> = {
   2: ['token-store.ts', 'lock.ts', 'memory-store.ts', 'transaction-store.ts', 'renewal-errors.ts'],
   3: ['client.ts', 'client-authentication.ts', 'discovery.ts', 'server-answers.ts', 'token-response.ts', 'grant.ts'],
   4: ['renewal-policy.ts', 'token-parameters.ts', 'held-token.ts', 'session-copy.ts'],
-  5: ['renewal-outcome.ts', 'renewal.ts', 'session-options.ts', 'session.ts', 'session-snapshot.ts'],
+  5: ['renewal-outcome.ts', 'renewal.ts', 'session-options.ts', 'session.ts', 'session-snapshot.ts', 'warnings.ts'],
   6: ['source-options.ts', 'token-manager.ts'],
   7: ['grants/*', 'api-routes.ts', 'replayable.ts', 'authenticated-fetch.ts', 'ky.ts'],
   8: ['index.ts'],

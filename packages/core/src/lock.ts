@@ -73,7 +73,11 @@ export async function underLock<T>(
     const finished = (async () => store.lock(key, enter, 3 * timeout))()
     await within(4 * timeout, late, () => Promise.race([started, finished]))
     await Promise.race([finished, done])
-    await within(timeout, late, () => finished)
+    await within(
+      timeout,
+      () => new StoreError('The lock of the token store was not given back'),
+      () => finished,
+    )
   } catch (cause) {
     waiting = false
     if (outcome === undefined)

@@ -37,7 +37,7 @@ export async function save(
   event: 'issued' | 'renewed',
 ): Promise<HeldToken> {
   const { copy } = renewal
-  const next = told(succeeded(record, renewal.tokenKey, tokenSet), event)
+  let next = told(succeeded(record, renewal.tokenKey, tokenSet), event)
   for (let tries = 0; tries < 3 && !renewal.superseded(); tries++) {
     if (await copy.write(next)) {
       renewal.refusals.clear()
@@ -52,6 +52,7 @@ export async function save(
       return usable(renewal)
     }
     if (copy.record?.ended || copy.record?.refreshToken !== record.refreshToken) break
+    next = { ...next, version: copy.base.version }
   }
   if (copy.record && !copy.record.ended) throw lostLease()
   return discard(renewal, tokenSet)
@@ -113,9 +114,9 @@ export async function fail(renewal: Renewal, record: SessionRecord, thrown: unkn
   throw new TokenUnavailableError(code, message, { cause, fix, retryAt: failure.retryAt })
 }
 
-/** False where somebody else's write, or a sign-in or sign-out here, came first. */
-export async function write({ copy, superseded }: Renewal, record: SessionRecord): Promise<boolean> {
-  return !superseded() && (await copy.write(record))
+/** Undefined where somebody else's write, or a sign-in or sign-out here, came first. */
+export async function write({ copy, superseded }: Renewal, record: SessionRecord): Promise<SessionRecord | undefined> {
+  return superseded() ? undefined : copy.write(record)
 }
 
 export function assertMine({ leased, superseded }: Renewal): void {
@@ -157,4 +158,14 @@ export function usable({ copy, tokenKey, rejected }: Renewal): HeldToken {
   if (!held) throw lostLease()
   if (rejected.has(held.stored.accessToken)) throw tokenRejected(renewalDelay(copy.record?.refusals ?? 0))
   return held
+}
+
+/** When this token may be asked for again after a failure, epoch milliseconds; 0: at once. */
+export function retryAt(
+  tokenKey: string,
+  record: SessionRecord | undefined,
+  refusals: ReadonlyMap<string, Refusal>,
+): number {
+  const failures = ['', tokenKey].flatMap((scope) => [record?.failures?.[scope], refusals.get(scope)?.failure])
+  return Math.max(0, ...failures.map((failure) => (failure && forbids(failure) ? failure.retryAt : 0)))
 }

@@ -32,7 +32,8 @@ export function nextFailure(
 ): Failure {
   const count = (last?.count ?? 0) + 1
   const delay = doubled(count)
-  const retryAt = told > now ? Math.min(told, now + LONGEST_WAIT) : now + delay / 2 + (Math.random() * delay) / 2
+  const retryAt =
+    told > now ? Math.min(told, now + LONGEST_WAIT) : Math.round(now + delay / 2 + (Math.random() * delay) / 2)
   return { code, count, at: now, retryAt }
 }
 

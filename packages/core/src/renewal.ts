@@ -23,7 +23,7 @@ import {
   usable,
   write,
 } from './renewal-outcome.ts'
-import { emptyRecord, type SessionRecord, succeeded, told } from './session-record.ts'
+import { type SessionRecord, succeeded, told } from './session-record.ts'
 import { tokenParameters } from './token-parameters.ts'
 
 /**
@@ -39,7 +39,7 @@ export async function renew(renewal: Renewal): Promise<HeldToken> {
     renewal.refusals.clear() // a sibling did better
     return held
   }
-  const stored = copy.record ?? emptyRecord()
+  const stored = copy.base
   assertAskable(renewal, stored)
   const record = { ...stored, refusals: held && rejected.has(held.stored.accessToken) ? refusalsOf(stored, held) : 0 }
   return record.refreshToken === undefined ? ask(renewal, record) : refresh(renewal, record, record.refreshToken)
@@ -48,7 +48,7 @@ export async function renew(renewal: Renewal): Promise<HeldToken> {
 /** R12, the store cannot be read or locked: a grant that can ask again goes on from memory, the others wait. */
 export async function renewWithoutStore(renewal: Renewal, cause: StoreError): Promise<HeldToken> {
   const { copy, tokenKey } = renewal
-  const record = copy.record ?? emptyRecord()
+  const record = copy.base
   assertAskable(renewal, record)
   renewal.degraded('the token store fails, tokens live in memory', cause)
   // A refresh token that could never be stored is nobody else's.
@@ -92,8 +92,8 @@ async function refresh(renewal: Renewal, before: SessionRecord, refreshToken: st
   }
   parameters.set('refresh_token', refreshToken)
   // Whoever comes after a crash learns from the journal that this refresh token may be spent.
-  const record = { ...before, sending: before.sending ?? Date.now() }
-  if (!(await write(renewal, record))) throw lostLease()
+  const record = await write(renewal, { ...before, sending: before.sending ?? Date.now() })
+  if (record === undefined) throw lostLease()
   let lost = before.sending !== undefined
   for (;;) {
     let sent = false

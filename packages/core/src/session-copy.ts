@@ -39,13 +39,15 @@ export class SessionCopy {
    * wins; `replacement`, somebody signed in or out here, and that wins.
    */
   unsaved: 'renewal' | 'replacement' | undefined
-  /** The version that the next write has to find. */
-  #version: number | undefined
+  /** The version that the store was last seen with, 0: nothing was there. */
+  #seen = 0
   /** The refresh token that the store held when it was last seen. */
   #stored: string | undefined
   /** Whether a record of this session was ever seen there. */
   #owned = false
   #writes = 0
+  /** Counts sign-ins and sign-outs. */
+  #intent = 0
   #store: TokenStore
 
   constructor(options: CopyOptions) {
@@ -62,6 +64,11 @@ export class SessionCopy {
     return this.#identity
   }
 
+  /** What the next record is made from. Its version is what the write of that has to find, 0: nothing. */
+  get base(): SessionRecord {
+    return this.record ?? { ...emptyRecord(), version: this.#seen }
+  }
+
   /** Makes what the store holds the copy. Rejects with a `StoreError`, and leaves the copy as it is. */
   async refresh(): Promise<void> {
     const { initial } = await this.identity()
@@ -74,59 +81,79 @@ export class SessionCopy {
       this.#options.degraded('a stored session was damaged')
     })
     const version = versionOf(found)
-    const damaged = found !== undefined && parsed === undefined
-    if (this.unsaved === 'replacement' || (this.unsaved && version === this.#version)) return
+    if (this.unsaved === 'replacement' || (this.unsaved && version === this.base.version)) return
     const foreign = initial !== undefined && parsed?.seed !== initial.seed
     // A newer seed has taken the place of ours: that session is not ours to touch, and ours goes on by itself.
     const replaced = foreign && parsed !== undefined && this.#owned
     if (replaced) this.#store = memoryStore()
-    this.#version = replaced ? undefined : version
+    this.#seen = replaced ? 0 : version
     this.unsaved = undefined
     this.#stored = parsed?.refreshToken
-    this.#take(foreign ? (this.record ?? initial) : (parsed ?? this.#withoutRecord(damaged)))
+    const record = foreign ? (this.record ?? initial) : (parsed ?? this.#withoutRecord(found !== undefined))
+    this.#take(record && { ...record, version: this.#seen })
     if (!foreign && parsed) this.#owned = true
     if (mended && parsed && this.record) await this.write(this.record)
   }
 
   /**
-   * Writes `next` over the version that was read last; tells whether it was still there. When the store fails, `next`
-   * lives in memory until it can be written (R12).
+   * Writes `next` where the version that it was made from still is. Resolves with the record as it is now, undefined
+   * where somebody else's is there. When the store fails, it lives in memory until it can be written (R12).
    */
-  async write(next: SessionRecord): Promise<boolean> {
-    const record = { ...next, version: nextVersion(this.#version) }
-    const writes = ++this.#writes
-    let failed = false
-    try {
-      if (!(await this.#storage('write', (store, key) => store.replace(key, this.#version, record)))) return false
-    } catch (error) {
-      failed = true
-      this.#options.degraded('a session could not be written and lives in memory', error)
-    }
-    if (writes !== this.#writes) return true // somebody signed in or out meanwhile, and writes after this
-    this.#writes++
-    if (failed) this.unsaved ??= 'renewal'
-    else {
-      this.#version = record.version
-      this.#owned = true
-      this.#stored = record.refreshToken
+  async write(next: SessionRecord): Promise<SessionRecord | undefined> {
+    const intent = this.#intent
+    const written = await this.#put(next)
+    if (written === undefined) return undefined
+    if (intent !== this.#intent) return written // somebody signed in or out meanwhile, and writes after this
+    if (written === next) this.unsaved ??= 'renewal'
+    else this.unsaved = undefined
+    this.#take(written)
+    return written
+  }
+
+  /** Writes again what could not be written; false where something else is there by now. */
+  async save(): Promise<boolean> {
+    const { record } = this
+    if (record === undefined) return true
+    const written = await this.#put(record)
+    if (written && written !== record && record === this.record) {
       this.unsaved = undefined
+      this.#take(written)
     }
-    this.#take(record)
-    return true
+    return written !== undefined
+  }
+
+  /** The record with its new version; as it was, where the store failed; undefined where something else is there. */
+  async #put(next: SessionRecord): Promise<SessionRecord | undefined> {
+    const record = { ...next, version: nextVersion(next.version) }
+    this.#writes++
+    try {
+      const put = (store: TokenStore, key: string) =>
+        store.replace(key, next.version === 0 ? undefined : next.version, record)
+      if (!(await this.#storage('write', put))) return undefined
+      this.#stored = record.refreshToken
+      this.#owned = true
+      return record
+    } catch (error) {
+      this.#options.degraded('a session could not be written and lives in memory', error)
+      return next
+    } finally {
+      this.#writes++
+    }
   }
 
   /** Puts `next` in place of whatever is stored; until that has worked it lives in memory. Resolves with what was there. */
   async overwrite(next: SessionRecord): Promise<SessionRecord | undefined> {
     this.keep(next, 'replacement')
+    const intent = this.#intent
     for (let tries = 0; tries < 10; tries++) {
-      const writes = this.#writes
       const { initial } = await this.identity()
       const found: unknown = await this.#storage('read', (store, key) => store.get(key)).catch((error) => {
         this.#options.degraded('a session could not be written and lives in memory', error)
       })
-      if (writes !== this.#writes) return parseRecord(found) // somebody asked for something else meanwhile
-      this.#version = versionOf(found)
-      if (await this.write({ ...next, seed: initial?.seed })) return parseRecord(found) ?? initial
+      // Something else may have been asked for meanwhile.
+      if (intent !== this.#intent || this.unsaved !== 'replacement') return parseRecord(found)
+      if (await this.write({ ...next, seed: initial?.seed, version: versionOf(found) }))
+        return parseRecord(found) ?? initial
     }
     return undefined
   }
@@ -139,7 +166,8 @@ export class SessionCopy {
 
   /** Changes the copy alone; the store follows when it can. */
   keep(record: SessionRecord, kind: 'renewal' | 'replacement' = 'renewal'): void {
-    this.unsaved = kind
+    if (this.unsaved !== 'replacement') this.unsaved = kind
+    if (kind === 'replacement') this.#intent++
     this.#writes++
     this.#take(record)
   }
@@ -155,7 +183,8 @@ export class SessionCopy {
     this.record = record
     for (const key of this.held.keys()) if (!record?.tokens[key]) this.held.delete(key)
     for (const [key, token] of Object.entries(record?.tokens ?? {})) {
-      if (this.held.get(key)?.stored.accessToken === token.accessToken) continue
+      const held = this.held.get(key)?.stored
+      if (held?.accessToken === token.accessToken && held.issuedAt === token.issuedAt) continue
       this.held.set(key, new HeldToken(token, this.#options.factor))
     }
   }
@@ -171,7 +200,7 @@ export class SessionCopy {
   }
 }
 
-/** Whatever is in its place: it only has to be the same when the record is written over. */
-function versionOf(found: unknown): number | undefined {
-  return (found as { version?: number } | undefined | null)?.version
+/** Whatever is in its place: it only has to be the same when the record is written over. 0: nothing. */
+function versionOf(found: unknown): number {
+  return found === undefined || found === null ? 0 : (found as { version: number }).version
 }

@@ -33,7 +33,7 @@ export interface SessionEnd {
 /** One line of a session's story; never a secret. */
 export interface TimelineEvent {
   readonly at: number
-  readonly event: 'issued' | 'renewed' | 'adopted' | 'failed' | 'ended' | 'degraded'
+  readonly event: 'issued' | 'renewed' | 'failed' | 'ended' | 'degraded'
   readonly detail?: string | undefined
 }
 

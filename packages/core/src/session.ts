@@ -3,8 +3,8 @@ import { type OAuthError, StoreError, TokenUnavailableError } from './errors.ts'
 import type { HeldToken } from './held-token.ts'
 import { LocalLocks, underLock } from './lock.ts'
 import { renew, renewWithoutStore } from './renewal.ts'
-import type { Refusal } from './renewal-outcome.ts'
-import { forbids, PROBE_INTERVAL } from './renewal-policy.ts'
+import { type Refusal, retryAt } from './renewal-outcome.ts'
+import { PROBE_INTERVAL } from './renewal-policy.ts'
 import { SessionCopy } from './session-copy.ts'
 import type { SessionOptions, Wanted } from './session-options.ts'
 import { emptyRecord, ended, type SessionRecord, succeeded, told } from './session-record.ts'
@@ -57,7 +57,7 @@ export class Session {
     if (held && held.stored.accessToken !== rejectedToken) {
       const { phase } = held
       if (phase === 'fresh') return held
-      if (phase !== 'expired' && this.#retryAt(wanted.tokenKey) > 0) return held
+      if (phase !== 'expired' && retryAt(wanted.tokenKey, this.copy.record, this.#refusals) > 0) return held
       const renewal = this.#flight(wanted)
       if (phase === 'should-renew') return held
       if (phase === 'must-renew') return unlessAborted(this.#orElse(renewal, wanted.tokenKey, held), signal)
@@ -78,7 +78,7 @@ export class Session {
   async reload(): Promise<void> {
     try {
       const { key } = await this.copy.identity()
-      if (!this.#disposed) this.#unwatch ??= this.#options.store.watch?.(key, () => void this.reload())
+      this.#watch(key)
       await this.copy.refresh()
     } catch (error) {
       this.#options.degraded('the token store cannot be read', error)
@@ -94,7 +94,11 @@ export class Session {
     this.drift = Number.NaN // nothing is served from memory until the store has been looked at
     await this.ready()
     const now = performance.now()
-    if (this.#retryAt(this.#options.own.tokenKey) === 0 || now - this.#lastProbe < PROBE_INTERVAL) return
+    if (
+      retryAt(this.#options.own.tokenKey, this.copy.record, this.#refusals) === 0 ||
+      now - this.#lastProbe < PROBE_INTERVAL
+    )
+      return
     this.#lastProbe = now
     this.#renewBehind(true)
   }
@@ -185,14 +189,6 @@ export class Session {
     }
   }
 
-  /** When this token may be asked for again after a failure; 0: at once. */
-  #retryAt(tokenKey: string): number {
-    const scopes = ['', tokenKey]
-    const { failures: recorded } = this.copy.record ?? {}
-    const failures = scopes.flatMap((scope) => [recorded?.[scope], this.#refusals.get(scope)?.failure])
-    return Math.max(0, ...failures.map((failure) => (failure && forbids(failure) ? failure.retryAt : 0)))
-  }
-
   /** R2: the renewal or, where that fails or takes half of the time that is left, the token that is still valid. */
   async #orElse(renewal: Promise<HeldToken>, tokenKey: string, before: HeldToken): Promise<HeldToken> {
     await settledWithin(before.untilExpiry / 2, renewal)
@@ -211,12 +207,12 @@ export class Session {
     clearTimeout(this.#timer)
     const { copy } = this
     const own = copy.held.get(this.#options.own.tokenKey)
-    const retryAt = this.#retryAt(this.#options.own.tokenKey)
+    const notBefore = retryAt(this.#options.own.tokenKey, this.copy.record, this.#refusals)
     let delay = Number.POSITIVE_INFINITY
     if (copy.unsaved) delay = this.#saveDelay
     else this.#saveDelay = FIRST_SAVE
     if (copy.unsaved) this.#saveDelay = Math.min(this.#saveDelay * 2, LAST_SAVE)
-    else if (own && copy.record?.refreshToken !== undefined) delay = Math.max(own.untilRenewal, retryAt - Date.now())
+    else if (own && copy.record?.refreshToken !== undefined) delay = Math.max(own.untilRenewal, notBefore - Date.now())
     else if (own && !this.#options.asksAgain) delay = own.untilExpiry
     if (delay === Number.POSITIVE_INFINITY || this.#disposed) return
     this.#timer = setTimeout(() => this.#act(), Math.min(delay + 1, 2 ** 31 - 1))
@@ -229,7 +225,17 @@ export class Session {
     const own = copy.held.get(this.#options.own.tokenKey)
     if (copy.unsaved) void this.#saveAgain()
     else if (own?.phase === 'fresh') this.#schedule()
-    else if (own?.used || copy.record?.refreshToken === undefined || this.#options.watched()) this.#renewBehind()
+    else if (copy.record?.refreshToken === undefined || this.#options.watched()) this.#renewBehind()
+    else if (own?.used && own.phase !== 'expired') this.#renewBehind()
+  }
+
+  #watch(key: string): void {
+    if (this.#disposed) return
+    try {
+      this.#unwatch ??= this.#options.store.watch?.(key, () => void this.reload())
+    } catch (error) {
+      this.#options.degraded('the token store cannot tell of changes', error)
+    }
   }
 
   #renewBehind(probe = false): void {
@@ -237,9 +243,9 @@ export class Session {
   }
 
   async #saveAgain(): Promise<void> {
-    const { record } = this.copy
-    if (record && this.copy.unsaved === 'replacement') await this.copy.overwrite(record)
-    else if (record && !(await this.copy.write(record))) {
+    const { record, unsaved } = this.copy
+    if (record && unsaved === 'replacement') await this.copy.overwrite(record)
+    else if (!(await this.copy.save())) {
       this.copy.unsaved = undefined
       await this.reload()
     }

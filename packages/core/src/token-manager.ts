@@ -1,6 +1,6 @@
 import { Client } from './client.ts'
 import { within } from './deadline.ts'
-import { OAuthError, TokenUnavailableError } from './errors.ts'
+import { TokenUnavailableError } from './errors.ts'
 import type { Grant } from './grant.ts'
 import type { HeldToken } from './held-token.ts'
 import { memoryStore } from './memory-store.ts'
@@ -14,6 +14,10 @@ import { tokenKeyOf } from './token-parameters.ts'
 import type { IssuedTokenSet, TokenSet } from './token-set.ts'
 import type { AccessTokenRequest, TokenSource } from './token-source.ts'
 import type { TokenStore } from './token-store.ts'
+import { Warnings } from './warnings.ts'
+
+/** How many tokens besides its own one manager keeps in memory; the oldest go first, and stay in the store. */
+const MOST_OTHERS = 1000
 
 /** Keeps, renews and shares what a grant yields. Constructing one touches neither network nor storage. */
 export class TokenManager implements TokenSource {
@@ -28,12 +32,10 @@ export class TokenManager implements TokenSource {
   /** Those of other tokens, where every token is on its own. */
   readonly #others = new Map<string, Session>()
   readonly #listeners = new Set<() => void>()
-  readonly #degradations: TimelineEvent[] = []
-  readonly #warned = new Set<string>()
+  protected readonly warnings: Warnings
   #held: HeldToken | undefined
   #snapshot: SessionSnapshot = Object.freeze({ status: 'unknown' })
   #served = 0
-  #degraded = 0
 
   constructor(
     grant: Grant,
@@ -43,6 +45,7 @@ export class TokenManager implements TokenSource {
     this.#grant = grant
     this.#options = options
     this.#kind = kind
+    this.warnings = new Warnings(options.onWarning)
     this.#client = new Client(options)
     this.#store = options.store ?? memoryStore()
     const { scope, resource, parameters } = options
@@ -103,13 +106,13 @@ export class TokenManager implements TokenSource {
       tokensServedFromMemory: this.#served,
       renewals: all.reduce((sum, { renewals }) => sum + renewals, 0),
       failures: all.reduce((sum, { failures }) => sum + failures, 0),
-      degradations: this.#degraded,
+      degradations: this.warnings.count,
     }
   }
 
   /** What happened to the session, oldest first: no secrets, and it survives a restart with the store. */
   explain(): TimelineEvent[] {
-    return [...(this.#session.copy.record?.timeline ?? []), ...this.#degradations].sort(
+    return [...(this.#session.copy.record?.timeline ?? []), ...this.warnings.degradations].sort(
       (one, other) => one.at - other.at,
     )
   }
@@ -136,7 +139,7 @@ export class TokenManager implements TokenSource {
   protected async begin(tokenSet: TokenSet & { issuedAt: number }): Promise<void> {
     await this.#session.begin(tokenSet)
     if (tokenSet.refreshToken === undefined) {
-      this.warn(
+      this.warnings.warn(
         'The server gave no refresh token: the session ends with its access token. Ask for scope offline_access.',
       )
     }
@@ -149,29 +152,30 @@ export class TokenManager implements TokenSource {
     return { records, revoked: this.#revoke(records) }
   }
 
-  protected warn(message: string): void {
-    if (this.#warned.has(message)) return
-    this.#warned.add(message)
-    const { onWarning = (text: string) => console.warn(`keyturn: ${text}`) } = this.#options
-    try {
-      onWarning(message)
-    } catch (error) {
-      console.warn('keyturn: onWarning failed', error)
-    }
-  }
-
   async #token(request: AccessTokenRequest = {}): Promise<[HeldToken, Session['copy']]> {
     const wanted = this.#wanted(request)
     let session = this.#session
     if (wanted !== this.#own && !this.#kind.oneSession) {
-      session = this.#others.get(wanted.tokenKey) ?? this.#sessionFor(wanted)
-      this.#others.set(wanted.tokenKey, session)
+      session = this.#other(wanted)
     }
     const sent = this.#client.tokenRequests
     const held = await session.token(wanted, request)
     if (sent === this.#client.tokenRequests) this.#served++
     held.used = true
     return [held, session.copy]
+  }
+
+  #other(wanted: Wanted): Session {
+    const known = this.#others.get(wanted.tokenKey)
+    if (known) return known
+    for (const [key, oldest] of this.#others) {
+      if (this.#others.size < MOST_OTHERS) break
+      oldest.dispose()
+      this.#others.delete(key)
+    }
+    const session = this.#sessionFor(wanted)
+    this.#others.set(wanted.tokenKey, session)
+    return session
   }
 
   /** The caller's wishes, completed with the source's own. */
@@ -205,8 +209,8 @@ export class TokenManager implements TokenSource {
       identity: () => within(timeout, late, identify),
       own,
       changed: () => this.#changed(),
-      degraded: (what, cause) => this.#degradation(what, cause),
-      warn: (message) => this.warn(message),
+      degraded: (what, cause) => this.warnings.degraded(what, cause),
+      warn: (message) => this.warnings.warn(message),
       watched: () => this.#listeners.size > 0,
     })
   }
@@ -219,7 +223,7 @@ export class TokenManager implements TokenSource {
     }
     const revoked = [...tokens].map(([token, kind]) => this.#client.revoke(token, kind))
     for (const result of await Promise.allSettled(revoked)) {
-      if (result.status === 'rejected') this.warn(`A token could not be revoked: ${result.reason.message}`)
+      if (result.status === 'rejected') this.warnings.warn(`A token could not be revoked: ${result.reason.message}`)
     }
   }
 
@@ -228,13 +232,15 @@ export class TokenManager implements TokenSource {
     const snapshot = snapshotOf(this.#session, this.#kind.asksAgain)
     if (!differs(snapshot, this.#snapshot)) return
     this.#snapshot = Object.freeze(snapshot)
-    for (const listener of this.#listeners) queueMicrotask(() => this.#listeners.has(listener) && listener())
+    for (const listener of this.#listeners) queueMicrotask(() => this.#tell(listener))
   }
 
-  #degradation(what: string, cause?: unknown): void {
-    this.#degraded++
-    this.#degradations.push({ at: Date.now(), event: 'degraded', detail: what })
-    this.#degradations.splice(0, this.#degradations.length - 20)
-    this.warn(cause instanceof OAuthError ? `${what}: ${cause.message}` : what)
+  #tell(listener: () => void): void {
+    if (!this.#listeners.has(listener)) return
+    try {
+      listener()
+    } catch (error) {
+      this.warnings.warn(`A listener failed: ${(error as Error)?.message}`)
+    }
   }
 }

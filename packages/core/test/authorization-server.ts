@@ -1,6 +1,6 @@
 import { type HttpHandler, http } from 'msw'
 
-/** What this server shall do wrong with a request. Without `status` or `body` it does everything right up to the fault. */
+/** What this server shall do wrong with a request. */
 export interface Fault {
   /** Answers so, and does nothing. */
   readonly status?: number | undefined
@@ -27,21 +27,10 @@ export interface TestServerOptions {
   readonly rotate?: boolean | undefined
   /** Milliseconds for which a spent refresh token is still taken. Default 0: its reuse revokes the whole family. */
   readonly grace?: number | undefined
-  /** Whether grants that have a person behind them yield a refresh token. Default: yes. */
-  readonly refreshTokens?: boolean | undefined
   /** The client's secret; `undefined` for a public client. Default `client-secret`. */
   readonly secret?: string | undefined
   /** Milliseconds that the server's clock is ahead. */
   readonly skew?: number | undefined
-}
-
-/** One request as the server saw it. */
-export interface SeenRequest {
-  readonly at: number
-  readonly endpoint: string
-  readonly grantType: string | undefined
-  readonly refreshToken: string | undefined
-  readonly parameters: URLSearchParams
 }
 
 type Endpoint = 'token' | 'discovery' | 'revocation'
@@ -62,10 +51,10 @@ export type TestServer = ReturnType<typeof testAuthorizationServer>
  * demand, and open about all it saw. Reachable through MSW (`handlers`) or directly (`fetch`).
  */
 export function testAuthorizationServer(options: TestServerOptions = {}) {
-  const { issuer = 'https://as.example', grace = 0, rotate = true, refreshTokens = true, skew = 0 } = options
+  const { issuer = 'https://as.example', grace = 0, rotate = true, skew = 0 } = options
   const secret = 'secret' in options ? options.secret : 'client-secret'
   const settings = { lifetime: 'lifetime' in options ? options.lifetime : 3600, secret, password: USER.password }
-  const seen: SeenRequest[] = []
+  const seen: ReturnType<typeof asSeen>[] = []
   const reuses: string[] = []
   const issued: { accessToken: string; expiresAt: number; family?: Family | undefined; revoked?: boolean }[] = []
   const families: Family[] = []
@@ -74,9 +63,8 @@ export function testAuthorizationServer(options: TestServerOptions = {}) {
   let serial = 0
 
   const newFamily = () => {
-    const family: Family = { current: new Set(), spent: new Map(), revoked: false }
-    families.push(family)
-    return family
+    families.push({ current: new Set(), spent: new Map(), revoked: false })
+    return families.at(-1) as Family
   }
   const familyOf = (token: string) => families.find(({ current, spent }) => current.has(token) || spent.has(token))
   const newRefreshToken = (family: Family) => {
@@ -87,7 +75,7 @@ export function testAuthorizationServer(options: TestServerOptions = {}) {
 
   function grant(parameters: URLSearchParams, family?: Family, refreshToken?: string): Answer {
     const { lifetime } = settings
-    const seconds = typeof lifetime === 'number' && lifetime > 0 ? lifetime : 3600
+    const seconds = Number(lifetime) > 0 ? Number(lifetime) : 3600
     const accessToken = `access-token-${++serial}`
     issued.push({ accessToken, expiresAt: Date.now() + seconds * 1000, family })
     const scope = parameters.get('scope') ?? undefined
@@ -129,7 +117,7 @@ export function testAuthorizationServer(options: TestServerOptions = {}) {
         const [user, password] = [parameters.get('username'), parameters.get('password')]
         if (user !== USER.username || password !== settings.password) return refusal('invalid_grant', `no: ${password}`)
         const family = newFamily()
-        return grant(parameters, family, refreshTokens ? newRefreshToken(family) : undefined)
+        return grant(parameters, family, newRefreshToken(family))
       }
       case 'refresh_token':
         return refresh(parameters)
@@ -159,8 +147,7 @@ export function testAuthorizationServer(options: TestServerOptions = {}) {
     const path = new URL(request.url).pathname
     const endpoint: Endpoint = path === '/token' ? 'token' : path === '/revoke' ? 'revocation' : 'discovery'
     const parameters = new URLSearchParams(request.method === 'POST' ? await request.text() : '')
-    const [grantType, refreshToken] = [parameters.get('grant_type'), parameters.get('refresh_token')].map(given)
-    seen.push({ at: Date.now(), endpoint, grantType, refreshToken, parameters })
+    seen.push(asSeen(endpoint, parameters))
     const fault = once[endpoint].shift() ?? always[endpoint] ?? {}
     await fault.meanwhile?.()
     if (fault.hang === 'request') await forEver(request.signal)
@@ -191,8 +178,7 @@ export function testAuthorizationServer(options: TestServerOptions = {}) {
   }
   return {
     issuer,
-    /** May be changed while it runs. */
-    settings,
+    settings, // may be changed while it runs
     /** Every request, in the order of arrival. */
     requests: seen,
     tokenRequests: (grantType?: string) =>
@@ -238,7 +224,12 @@ function refusal(error: string, description?: string, status = 400): Answer {
 }
 
 const formDecoded = (text: string) => decodeURIComponent(text.replaceAll('+', ' '))
-const given = (value: string | null) => value ?? undefined
+/** One request as the server saw it. */
+function asSeen(endpoint: Endpoint, parameters: URLSearchParams) {
+  const [grantType, refreshToken] = ['grant_type', 'refresh_token'].map((name) => parameters.get(name) ?? undefined)
+  return { at: Date.now(), endpoint, grantType, refreshToken, parameters }
+}
+
 const notFound = () => new Response('not found', { status: 404 })
 const forEver = (signal: AbortSignal) => unlessAborted(new Promise<never>(() => {}), signal)
 
@@ -250,12 +241,9 @@ function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> 
 }
 
 function brokenAfter(text: string): ReadableStream<Uint8Array> {
-  const parts = [new TextEncoder().encode(text)]
-  return new ReadableStream({
-    pull(controller) {
-      const part = parts.shift()
-      if (part) controller.enqueue(part)
-      else controller.error(new TypeError('terminated'))
-    },
-  })
+  const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>()
+  const writer = writable.getWriter()
+  const broken = writer.write(new TextEncoder().encode(text)).then(() => writer.abort(new TypeError('terminated')))
+  void broken.catch(() => {})
+  return readable
 }

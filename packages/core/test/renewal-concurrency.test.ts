@@ -145,6 +145,28 @@ test('a refusal that arrives during the renewal it does not know of shares that 
   expect(server.tokenRequests()).toHaveLength(2)
 })
 
+test('a refusal that arrives when a token was adopted, and not yet handed out, does not get that token', async () => {
+  const server = testAuthorizationServer()
+  const store = memoryStore()
+  const rejectedToken = await clientCredentials(sourceAt(server, { store }).options).getAccessToken()
+  let reads = 0
+  const get = async (key: string) => (reads++ === 0 ? undefined : store.get(key))
+  const lock: typeof store.lock = async (key, critical, duration) => {
+    const value = await store.lock(key, critical, duration)
+    await new Promise((resolve) => setTimeout(resolve, SECOND))
+    return value
+  }
+  const source = clientCredentials(sourceAt(server, { store: { get, replace: store.replace, lock } }).options)
+  const first = outcome(source.getAccessToken())
+  await turns(5)
+  const second = outcome(source.getAccessToken({ rejectedToken }))
+  await elapse(5 * SECOND, 100)
+  expect((await first).value).toBe(rejectedToken)
+  const { value } = await second
+  expect(value).not.toBe(rejectedToken)
+  expect(server.accepts(value ?? '')).toBe(true)
+})
+
 test('a refusal of a token that nobody knows gives the valid one', async () => {
   const server = testAuthorizationServer()
   const { source } = sourceOf('clientCredentials', server)

@@ -233,6 +233,50 @@ test.each(['before the request', 'before the answer', 'after the answer'])(
   },
 )
 
+test('revoke() while the answer of a renewal is being written cannot bring the session back', async () => {
+  const server = testAuthorizationServer()
+  const { store, record } = troubledStore()
+  let revoked: Promise<void> | undefined
+  const replace: typeof store.replace = (key, expected, next) => {
+    if (revoked === undefined && next?.lastSuccessAt !== undefined) revoked = source.revoke()
+    return store.replace(key, expected, next)
+  }
+  const seed = server.newRefreshToken()
+  const { options } = sourceAt(server, { store: { ...store, replace } })
+  const source = refreshToken({ ...options, refreshToken: seed })
+  const { error } = await outcome(source.getAccessToken())
+  await revoked
+  expect(error).toMatchObject({ code: 'session-ended' })
+  expect(source.session).toMatchObject({ status: 'signedOut', ended: { reason: 'signed-out', origin: 'user' } })
+  expect((await record())?.tokens).toEqual({})
+  expect(server.isRevoked(seed)).toBe(true)
+})
+
+test('a renewal that fails after revoke() and before that is stored does not bring the session back', async () => {
+  const server = testAuthorizationServer()
+  const { store, record } = troubledStore()
+  let slow = false
+  const get: typeof store.get = async (key) => {
+    const found = await store.get(key)
+    if (slow) await new Promise((resolve) => setTimeout(resolve, 3 * SECOND))
+    return found
+  }
+  const { options } = sourceAt(server, { store: { get, replace: store.replace, lock: store.lock } })
+  const source = refreshToken({ ...options, refreshToken: server.newRefreshToken() })
+  const rejectedToken = await source.getAccessToken()
+  server.always({ status: 503, delay: SECOND })
+  const renewal = outcome(source.getAccessToken({ rejectedToken }))
+  await turns(5)
+  slow = true
+  const revoked = source.revoke()
+  for (let second = 0; second < 8; second++) {
+    await elapse(SECOND, 100)
+    expect(source.session.status).toBe('signedOut')
+  }
+  await Promise.all([renewal, revoked])
+  expect((await record())?.tokens).toEqual({})
+})
+
 test('revoke() while a renewal without store is in flight cannot bring the session back', async () => {
   const server = testAuthorizationServer()
   const { store, trouble } = troubledStore()
@@ -267,6 +311,22 @@ test.each(['get', 'replace'] as const)(
     expect(source.session).toMatchObject({ status: 'signedOut', ended: { reason: 'signed-out' } })
   },
 )
+
+test('what is issued after a sign-out that could not be stored takes the place of what is stored', async () => {
+  const server = testAuthorizationServer()
+  const { store, trouble, record } = troubledStore()
+  const source = password({ ...sourceAt(server, { store }).options, ...USER })
+  const first = await source.getAccessToken()
+  trouble.get = trouble.replace = trouble.lock = 'throws'
+  server.always({ status: 503 }, 'revocation')
+  await source.revoke()
+  const second = await source.getAccessToken()
+  expect(second).not.toBe(first)
+  trouble.get = trouble.replace = trouble.lock = undefined
+  await elapse(2 * MINUTE)
+  expect(await source.getAccessToken()).toBe(second)
+  expect(JSON.stringify(await record())).not.toContain(first)
+})
 
 test('a sign-out with a store that is slow to answer does not undo what was asked for after it', async () => {
   const server = testAuthorizationServer()
@@ -323,6 +383,20 @@ test('a read that began before a write does not bring the old tokens back', asyn
   await other
   expect(second).not.toBe(first)
   expect(await source.getAccessToken()).toBe(second)
+})
+
+test('a store that cannot tell of changes is read all the same', async () => {
+  const server = testAuthorizationServer()
+  const { store, trouble } = troubledStore()
+  const { options } = sourceAt(server, { store })
+  const seed = server.newRefreshToken()
+  await refreshToken({ ...options, refreshToken: seed }).getAccessToken()
+  trouble.watch = 'throws'
+  const restarted = refreshToken({ ...options, refreshToken: seed })
+  restarted.subscribe(() => {})
+  await turns(10)
+  expect(restarted.session).toMatchObject({ status: 'signedIn' })
+  expect(restarted.stats().degradations).toBe(1)
 })
 
 test('the same seed finds its successor in the store', async () => {

@@ -106,7 +106,9 @@ export class AuthorizationCodeFlow extends TokenManager {
     const endpoint = endSession ? client.endpoint('end_session_endpoint') : Promise.resolve(undefined)
     const late = () => new TokenUnavailableError('timeout', 'the server does not answer')
     const inTime = <T>(step: Promise<T>) =>
-      within(client.timeout, late, () => step).catch((error) => this.warn(`Signed out here only: ${error.message}`))
+      within(client.timeout, late, () => step).catch((error) =>
+        this.warnings.warn(`Signed out here only: ${error.message}`),
+      )
     const revoked = inTime(ending.then((end) => end.revoked))
     const [{ records }, url] = await Promise.all([ending, inTime(endpoint), revoked])
     if (url === undefined) return
@@ -174,7 +176,7 @@ export class AuthorizationCodeFlow extends TokenManager {
       try {
         userAgent.replaceUrl(withoutResponse(address))
       } catch (error) {
-        this.warn(`The address could not be cleaned: ${(error as Error).message}`)
+        this.warnings.warn(`The address could not be cleaned: ${(error as Error).message}`)
       }
       return await this.#redeem(response, state)
     } finally {

@@ -31,6 +31,18 @@ test('R1: a fresh token comes from memory: no store, lock, timer or request', as
   expect(source.stats().tokensServedFromMemory).toBe(1000)
 })
 
+test('R1: a fresh token is one promise away', async () => {
+  const server = testAuthorizationServer()
+  const source = clientCredentials(sourceAt(server).options)
+  const token = await source.getAccessToken()
+  let got: string | undefined
+  void source.getAccessToken().then((value) => {
+    got = value
+  })
+  await Promise.resolve()
+  expect(got).toBe(token)
+})
+
 test('R1: after a gap in the clock the store is read again before memory is trusted', async () => {
   const server = testAuthorizationServer()
   const { store, change, calls } = troubledStore()
@@ -158,6 +170,23 @@ test.each(['get', 'replace', 'lock', 'unlock'] as const)(
     expect(first).toBeDefined()
   },
 )
+
+test('R3: while renewals back off, a token that is still valid costs neither lock nor store', async () => {
+  const server = testAuthorizationServer()
+  const { store, calls } = troubledStore()
+  const source = clientCredentials(sourceAt(server, { store }).options)
+  const token = await source.getAccessToken()
+  vi.advanceTimersByTime(3400 * SECOND)
+  server.always({ status: 429, headers: { 'retry-after': '600' } })
+  expect(await source.getAccessToken()).toBe(token)
+  await turns()
+  const before = { ...calls }
+  for (let second = 0; second < 190; second++) {
+    expect(await source.getAccessToken()).toBe(token)
+    await elapse(SECOND, SECOND)
+  }
+  expect(calls).toEqual(before)
+})
 
 test('R3: a token that an API refused is not valid: where its renewal fails the caller hears of it', async () => {
   const server = testAuthorizationServer()

@@ -83,26 +83,65 @@ test('R5: before a refresh token is sent the journal says so, and after a clear 
   expect((await record())?.sending).toBeUndefined()
 })
 
-test('R5: a holder who finds the record changed when it comes to write does not overwrite it', async () => {
-  const server = testAuthorizationServer({ grace: MINUTE })
-  const { store, change, record } = troubledStore()
-  const source = refreshToken({ ...sourceAt(server, { store }).options, refreshToken: server.newRefreshToken() })
-  server.next([
-    {
-      meanwhile: () =>
-        change((stored) => {
-          const elsewhere = server.refreshElsewhere(stored.refreshToken ?? '')
-          const [issuedAt, expiresAt] = [Date.now(), Date.now() + HOUR]
-          const token = { accessToken: elsewhere.accessToken, tokenType: 'Bearer', issuedAt, expiresAt } as const
-          const { sending: _, ...rest } = stored
-          return { ...rest, refreshToken: elsewhere.refreshToken, tokens: { [OWN]: token } }
-        }),
-    },
-  ])
-  const token = await source.getAccessToken()
-  expect((await record())?.tokens[OWN]?.accessToken).toBe(token)
-  expect(server.requests.filter(({ endpoint }) => endpoint === 'token')).toHaveLength(1)
-})
+test.each(['a store that tells of changes', 'a store that does not'])(
+  'R5: a holder who finds the record changed when it comes to write does not overwrite it (%s)',
+  async (which) => {
+    const server = testAuthorizationServer({ grace: MINUTE })
+    const { store, change, record } = troubledStore()
+    const silent = { get: store.get, replace: store.replace, lock: store.lock }
+    const { options } = sourceAt(server, { store: which.endsWith('changes') ? store : silent })
+    const source = refreshToken({ ...options, refreshToken: server.newRefreshToken() })
+    let theirs = { accessToken: '', refreshToken: '' }
+    server.next([
+      {
+        meanwhile: () =>
+          change(({ sending: _, ...stored }) => {
+            theirs = server.refreshElsewhere(stored.refreshToken ?? '')
+            const [issuedAt, expiresAt] = [Date.now(), Date.now() + HOUR]
+            const token = { accessToken: theirs.accessToken, tokenType: 'Bearer', issuedAt, expiresAt } as const
+            return { ...stored, refreshToken: theirs.refreshToken, tokens: { [OWN]: token } }
+          }),
+      },
+    ])
+    expect(await source.getAccessToken()).toBe(theirs.accessToken)
+    expect(await record()).toMatchObject({ refreshToken: theirs.refreshToken })
+    expect(server.tokenRequests()).toHaveLength(1)
+  },
+)
+
+test.each([
+  ['a failure', { status: 503 }],
+  ['a refusal of what was sent', { status: 400, body: { error: 'invalid_grant' } }],
+  ['a lost answer', { lost: 'answer' }],
+] as const)(
+  "R5: a holder who was passed over and ends with %s leaves its sibling's refresh token alone",
+  async (_, fault) => {
+    const server = testAuthorizationServer({ grace: MINUTE })
+    const { store, change, record } = troubledStore()
+    const source = refreshToken({ ...sourceAt(server, { store }).options, refreshToken: server.newRefreshToken() })
+    const rejectedToken = await source.getAccessToken()
+    let theirs = ''
+    server.next([
+      {
+        ...fault,
+        meanwhile: async () => {
+          await change(({ sending: __, ...stored }) => {
+            theirs = server.refreshElsewhere(stored.refreshToken ?? '').refreshToken
+            return { ...stored, refreshToken: theirs }
+          })
+          await turns() // the store tells that there is something new
+        },
+      },
+    ])
+    await outcome(source.getAccessToken({ rejectedToken }))
+    await elapse(MINUTE)
+    await outcome(source.getAccessToken({ rejectedToken }))
+    expect(theirs).not.toBe('')
+    expect(server.tokenRequests().map((request) => request.refreshToken)).toContain(theirs)
+    expect(source.session.status).toBe('signedIn')
+    expect((await record())?.refreshToken).toMatch(/^refresh-token/)
+  },
+)
 
 test('R5: a lock that never comes back delays a valid token not at all and an expired one by five time-outs at most', async () => {
   const server = testAuthorizationServer()
@@ -240,6 +279,28 @@ test("R6: a sibling's newer refresh token is adopted where the own one is refuse
   expect(server.accepts(value ?? '')).toBe(true)
   expect(source.session.status).toBe('signedIn')
   expect(server.reuses).toEqual([])
+})
+
+test('R6: an answer to a refresh that is about another user is discarded', async () => {
+  const server = testAuthorizationServer({ rotate: false })
+  const { options } = sourceAt(server, { scope: 'openid' })
+  const source = password({ ...options, ...USER })
+  const { accessToken, claims } = await source.getTokenSet()
+  const [head, , signature] = (await source.getTokenSet()).idToken?.split('.') ?? []
+  const mallory = {
+    iss: server.issuer,
+    aud: 'client',
+    sub: 'mallory',
+    iat: Date.now() / 1000,
+    exp: Date.now() / 1000 + 300,
+  }
+  server.next([
+    { change: (answer) => ({ ...answer, id_token: [head, btoa(JSON.stringify(mallory)), signature].join('.') }) },
+  ])
+  const { error } = await outcome(source.getAccessToken({ rejectedToken: accessToken }))
+  expect(error).toMatchObject({ name: 'TokenUnavailableError', code: 'invalid-response' })
+  await elapse(2 * SECOND)
+  expect((await source.getTokenSet({ rejectedToken: accessToken })).claims).toEqual(claims)
 })
 
 test('R7: after invalid_client the secret is asked for once more, and a new one is tried once', async () => {

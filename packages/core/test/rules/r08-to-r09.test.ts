@@ -111,7 +111,7 @@ test.each(['clientCredentials', 'refreshToken'] as const)(
     const { store } = troubledStore()
     const { options } = sourceAt(server, { store })
     const seed = server.newRefreshToken()
-    const sources = Array.from({ length: 4 }, () =>
+    const sources = Array.from({ length: 2 }, () =>
       kind === 'refreshToken' ? refreshToken({ ...options, refreshToken: seed }) : clientCredentials(options),
     )
     for (const source of sources) await source.getAccessToken()
@@ -121,8 +121,8 @@ test.each(['clientCredentials', 'refreshToken'] as const)(
     server.always({ status: 503 })
     const end = Date.now() + 24 * HOUR
     for (let turn = 0; Date.now() < end; turn++) {
-      // As if somebody asked all the time: twenty ask now, the first to ask again does so when that may work.
-      const calls = Array.from({ length: 20 }, (_, index) => sources[(turn + index) % 4]?.getAccessToken())
+      // As if somebody asked all the time: several ask now, the first to ask again does so when that may work.
+      const calls = Array.from({ length: 6 }, (_, index) => sources[(turn + index) % 2]?.getAccessToken())
       const [first] = await Promise.all(calls.map((call) => outcome(call ?? Promise.resolve(''))))
       if (!(first?.error instanceof TokenUnavailableError)) throw new Error('That was to fail')
       vi.advanceTimersByTime(Math.ceil(first.error.retryAt - Date.now()) || 1)
@@ -137,13 +137,23 @@ test.each(['clientCredentials', 'refreshToken'] as const)(
   },
 )
 
-test('R8: during an outage nothing is sent while nobody asks', async () => {
+test('R8: during an outage nothing is sent for a machine token that nobody asks for', async () => {
   const server = testAuthorizationServer()
   const source = clientCredentials(sourceAt(server).options)
   await source.getAccessToken()
   server.always({ status: 503 })
   await elapse(24 * HOUR, 10 * SECOND)
   expect(server.tokenRequests()).toHaveLength(1)
+})
+
+test('R8: during an outage a session that nobody asks for is tried while its token is about to end, and not all day', async () => {
+  const server = testAuthorizationServer()
+  const source = refreshToken({ ...sourceAt(server).options, refreshToken: server.newRefreshToken() })
+  await source.getAccessToken()
+  server.always({ status: 503 })
+  await elapse(6 * HOUR, 5 * SECOND)
+  expect(server.tokenRequests().length).toBeGreaterThan(1)
+  expect(server.tokenRequests().length).toBeLessThan(30)
 })
 
 test('R8: a session whose token nobody uses is not renewed for ever', async () => {
@@ -213,6 +223,41 @@ test('R8: what the server issues again unchanged is never handed back to those w
     await elapse(SECOND, SECOND)
   }
   expect(server.tokenRequests().length).toBeLessThan(12)
+})
+
+test('R8: … nor after it had worked for a while', async () => {
+  const server = testAuthorizationServer()
+  const source = clientCredentials(sourceAt(server).options)
+  server.always({ change: (answer) => ({ ...answer, access_token: 'always-the-same' }) })
+  await source.getAccessToken()
+  await elapse(MINUTE)
+  const { value, error } = await outcome(source.getAccessToken({ rejectedToken: 'always-the-same' }))
+  expect(value).toBeUndefined()
+  expect(error).toMatchObject({ name: 'TokenUnavailableError', code: 'token-rejected' })
+})
+
+test('R8: … nor asked for at every call, however old it is by then', async () => {
+  const server = testAuthorizationServer({ lifetime: 86_400 })
+  const source = clientCredentials(sourceAt(server).options)
+  server.always({ change: (answer) => ({ ...answer, access_token: 'always-the-same' }) })
+  await source.getAccessToken()
+  await elapse(MINUTE)
+  for (let call = 0; call < 100; call++) {
+    const { value } = await outcome(source.getAccessToken({ rejectedToken: 'always-the-same' }))
+    expect(value).toBeUndefined()
+    await elapse(SECOND, SECOND)
+  }
+  expect(server.tokenRequests().length).toBeLessThan(12)
+})
+
+test('R9: a server that lets the same token live longer is believed', async () => {
+  const server = testAuthorizationServer()
+  const source = clientCredentials(sourceAt(server).options)
+  server.always({ change: (answer) => ({ ...answer, access_token: 'always-the-same' }) })
+  await source.getAccessToken()
+  vi.setSystemTime(Date.now() + 2 * HOUR)
+  for (let call = 0; call < 100; call++) expect(await source.getAccessToken()).toBe('always-the-same')
+  expect(server.tokenRequests()).toHaveLength(2)
 })
 
 const lifetimes: [unknown, number][] = [

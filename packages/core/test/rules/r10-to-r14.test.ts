@@ -260,7 +260,7 @@ test('R12: a store that is down is not asked in a tight loop', async () => {
   await elapse(3000 * SECOND, 10 * SECOND)
   const before = calls.lock
   trouble.lock = 'throws'
-  await elapse(20 * MINUTE, 50)
+  await elapse(12 * MINUTE, 200)
   expect(calls.lock - before).toBeGreaterThan(0)
   expect(calls.lock - before).toBeLessThan(100)
 })
@@ -311,6 +311,7 @@ test('R13: no promise outlives its deadline, whatever hangs', async () => {
     grant: new TokenManager(never, options),
     password: password({ ...options, ...USER, password: never }),
     username: password({ ...options, ...USER, username: never }),
+    'lock, then grant': new TokenManager(never, { ...options, store: { ...memoryStore(), lock: never } }),
   }
   const results = Object.entries(sources).map(async ([name, source]) => {
     const { error } = await settled(source.getAccessToken(), 6 * SECOND).catch((error) => ({ error }))
@@ -323,6 +324,7 @@ test('R13: no promise outlives its deadline, whatever hangs', async () => {
     grant: 'timeout',
     password: 'timeout',
     username: 'timeout',
+    'lock, then grant': 'timeout',
   })
 })
 

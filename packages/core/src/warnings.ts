@@ -1,0 +1,35 @@
+import { OAuthError, StoreError } from './errors.ts'
+import type { TimelineEvent } from './session-record.ts'
+
+/** Says once each what does not break anything yet and should be known. */
+export class Warnings {
+  readonly #said = new Set<string>()
+  readonly #say: (message: string) => void
+  /** The last times that the store failed. */
+  readonly degradations: TimelineEvent[] = []
+  /** How often the store failed. */
+  count = 0
+
+  constructor(say: (message: string) => void = (message) => console.warn(`keyturn: ${message}`)) {
+    this.#say = say
+  }
+
+  warn(message: string, about: string = message): void {
+    if (this.#said.has(about)) return
+    this.#said.add(about)
+    try {
+      this.#say(message)
+    } catch (error) {
+      console.warn('keyturn: onWarning failed', error)
+    }
+  }
+
+  degraded(what: string, cause?: unknown): void {
+    this.count++
+    this.degradations.push({ at: Date.now(), event: 'degraded', detail: what })
+    this.degradations.splice(0, this.degradations.length - 20)
+    // However it shows, a store that fails is one thing to know.
+    if (cause instanceof StoreError) this.warn(`${what}: ${cause.message}`, 'storage')
+    else this.warn(cause instanceof OAuthError ? `${what}: ${cause.message}` : what)
+  }
+}
