@@ -32,7 +32,6 @@ export {
   OAuthError,
   type OAuthErrorCode,
   type RefreshTokenOptions,
-  refreshToken,
   type ServerAnswer,
   type SessionEnd,
   type SessionRecord,
@@ -58,4 +57,5 @@ export {
 export { authorizationCode, type BrowserOptions } from './authorization-code.ts'
 export { browserUserAgent } from './browser-user-agent.ts'
 export { indexedDBStore } from './indexed-db-store.ts'
+export { refreshToken } from './refresh-token.ts'
 export { sessionTransactions } from './session-transactions.ts'

@@ -106,10 +106,11 @@ export async function fail(renewal: Renewal, record: SessionRecord, thrown: unkn
   const failure = nextFailure(last, code, error instanceof TokenUnavailableError ? error.retryAt : 0)
   renewal.refusals.set(scope, { error, failure })
   const failures = retryable ? { ...record.failures, [scope]: failure } : record.failures
-  await write(
+  const written = await write(
     renewal,
     told({ ...record, failures }, 'failed', error instanceof AuthorizationServerError ? error.error : code),
   )
+  if (!written && !renewal.superseded()) throw lostLease() // somebody else went on meanwhile, perhaps with success
   if (!(error instanceof TokenUnavailableError)) throw error
   throw new TokenUnavailableError(code, message, { cause, fix, retryAt: failure.retryAt })
 }

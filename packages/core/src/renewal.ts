@@ -60,7 +60,7 @@ export async function renewWithoutStore(renewal: Renewal, cause: StoreError): Pr
     tokenSet = await issued(renewal)
   } catch (error) {
     if (!(error instanceof LoginRequiredError)) return fail(renewal, record, error)
-    throw storageFailed(renewal, cause)
+    throw copy.unsaved && record.ended ? sessionEnded(record.ended.reason) : storageFailed(renewal, cause)
   }
   if (renewal.superseded()) return discard(renewal, tokenSet)
   copy.keep(told(succeeded({ ...record, refreshToken: undefined }, tokenKey, tokenSet), 'issued'))

@@ -110,16 +110,22 @@ export class SessionCopy {
     return written
   }
 
-  /** Writes again what could not be written; false where something else is there by now. */
+  /** Writes again what could not be written; false where something else is there by now, and wins. */
   async save(): Promise<boolean> {
-    const { record } = this
+    const { record, unsaved } = this
     if (record === undefined) return true
-    const written = await this.#put(record)
-    if (written && written !== record && record === this.record) {
+    let next = record
+    if (unsaved === 'replacement') {
+      const found: unknown = await this.#storage('read', (store, key) => store.get(key)).catch(() => undefined)
+      if (record !== this.record) return true // there is something newer to save by now
+      next = { ...record, version: versionOf(found) }
+    }
+    const written = await this.#put(next)
+    if (written && written !== next && record === this.record) {
       this.unsaved = undefined
       this.#take(written)
     }
-    return written !== undefined
+    return written !== undefined || unsaved === 'replacement'
   }
 
   /** The record with its new version; as it was, where the store failed; undefined where something else is there. */

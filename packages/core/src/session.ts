@@ -47,10 +47,7 @@ export class Session {
   }
 
   /** A token that is valid now: from memory, else by a renewal that all callers share. */
-  async token(
-    wanted: Wanted,
-    { rejectedToken, signal }: Pick<AccessTokenRequest, 'rejectedToken' | 'signal'>,
-  ): Promise<HeldToken> {
+  async token(wanted: Wanted, { rejectedToken, signal }: AccessTokenRequest): Promise<HeldToken> {
     signal?.throwIfAborted()
     await unlessAborted(this.ready(), signal)
     const held = this.copy.held.get(wanted.tokenKey)
@@ -243,9 +240,7 @@ export class Session {
   }
 
   async #saveAgain(): Promise<void> {
-    const { record, unsaved } = this.copy
-    if (record && unsaved === 'replacement') await this.copy.overwrite(record)
-    else if (!(await this.copy.save())) {
+    if (!(await this.copy.save())) {
       this.copy.unsaved = undefined
       await this.reload()
     }

@@ -1,0 +1,25 @@
+import { execFileSync } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { expect, test } from 'vitest'
+
+// What server rendering does: the built package is imported, and a flow made, where there is no page.
+const program = `
+const touched = []
+for (const name of ['indexedDB', 'sessionStorage', 'localStorage', 'location', 'document', 'window', 'history', 'BroadcastChannel', 'fetch']) {
+  const value = globalThis[name === 'localStorage' || name === 'sessionStorage' ? '' : name]
+  Object.defineProperty(globalThis, name, { configurable: true, get() { touched.push(name); return value } })
+}
+const { authorizationCode } = await import('@keyturn/browser')
+await import('@keyturn/browser/ky')
+const options = { issuer: 'https://as.example', clientId: 'app', redirectUri: 'https://app.example/' }
+const { session } = authorizationCode(options)
+console.log(JSON.stringify({ touched, session }))
+`
+
+test('importing it in Node and making a flow touches nothing, and keeps no process alive', () => {
+  const cwd = fileURLToPath(new URL('..', import.meta.url))
+  const output = execFileSync(process.execPath, ['--input-type=module', '--eval', program], { cwd, timeout: 20_000 })
+  const { touched, session } = JSON.parse(output.toString())
+  expect(touched.filter((name: string) => name !== 'document')).toEqual([])
+  expect(session).toEqual({ status: 'unknown' })
+})

@@ -1,0 +1,184 @@
+import type { Page } from 'playwright'
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
+import { type Person, signIn, startWorld, untilStatus, visit, type World } from './world.ts'
+
+const TIMEOUT = 800
+
+let world: World
+let person: Person
+beforeAll(async () => {
+  world = await startWorld({ accessTokenTTL: 2 })
+})
+afterAll(() => world.stop())
+beforeEach(async () => {
+  world.server.fault()
+  await world.server.back()
+  person = await world.open('/callback', { timeout: TIMEOUT })
+})
+afterEach(() => person.leave())
+
+const refreshes = () => world.server.tokenRequests({ grantType: 'refresh_token' })
+const session = (page: Page) => page.evaluate(() => lab.auth.session)
+
+/** A headless browser does not freeze pages that nobody looks at; its debugger stops every task of one just so. */
+async function freeze(page: Page): Promise<() => Promise<unknown>> {
+  const cdp = await person.context.newCDPSession(page)
+  await cdp.send('Debugger.enable')
+  const paused = new Promise((resolve) => cdp.once('Debugger.paused', resolve))
+  await page.evaluate(() => void setInterval(() => {}, 10))
+  await cdp.send('Debugger.pause')
+  await paused
+  return () => cdp.send('Debugger.disable')
+}
+
+/** Has the page renew a token, without waiting for it. */
+const beginRenewal = (page: Page, refused: string) =>
+  page.evaluate((rejectedToken) => {
+    Object.assign(globalThis, { renewal: lab.auth.getAccessToken({ rejectedToken }).catch(lab.described) })
+  }, refused)
+
+const renewalOf = (page: Page) => page.evaluate(() => Reflect.get(globalThis, 'renewal'))
+
+// A headless browser restores no page from its back-forward cache and freezes none. What it would do is told to the page
+// by hand: it heard nothing of the other tabs meanwhile, and now it is there again.
+const returns: Record<string, () => void> = {
+  'is restored from the back-forward cache': () =>
+    dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true })),
+  'is resumed after it was frozen': () => document.dispatchEvent(new Event('resume')),
+  'is shown again': () => document.dispatchEvent(new Event('visibilitychange')),
+}
+
+for (const [what, comeBack] of Object.entries(returns)) {
+  test(`a page that ${what} learns of a sign-out before it sends anything`, async () => {
+    await signIn(person.page)
+    const deaf = await person.context.newPage()
+    await deaf.addInitScript(() => {
+      Object.assign(globalThis, { BroadcastChannel: undefined })
+    })
+    await visit(deaf, `${world.origin}/callback`)
+    await untilStatus(deaf, 'signedIn')
+    await deaf.evaluate(async () => {
+      await lab.auth.getAccessToken()
+      // What the app does at that very moment.
+      const ask = () => Object.assign(globalThis, { asked: lab.auth.getAccessToken().catch(lab.described) })
+      addEventListener('pageshow', ask)
+      for (const type of ['resume', 'visibilitychange']) document.addEventListener(type, ask)
+    })
+    await person.page.evaluate(() => lab.auth.logout({ endSession: false }))
+    expect(await session(deaf)).toMatchObject({ status: 'signedIn' })
+    await deaf.evaluate(comeBack)
+    expect(await deaf.evaluate(() => Reflect.get(globalThis, 'asked'))).toMatchObject({ name: 'LoginRequiredError' })
+    expect(await session(deaf)).toMatchObject({ status: 'signedOut', ended: { origin: 'another' } })
+  })
+}
+
+test('a tab frozen before it sends is passed over after its lease; thawed it sends nothing, and all go on', async () => {
+  await signIn(person.page)
+  const other = await person.tab()
+  await untilStatus(other, 'signedIn')
+  const { reuses } = world.server
+  const stuck = await person.context.newPage()
+  await stuck.route('**/.well-known/**', async (route) => {
+    await new Promise((resolve) => setTimeout(resolve, 200))
+    await route.continue().catch(() => {})
+  })
+  await visit(stuck, `${world.origin}/callback`)
+  await untilStatus(stuck, 'signedIn')
+  const token = await other.evaluate(() => lab.auth.getAccessToken())
+  // It stops in its renewal, under the lock, where it asks for the server's metadata.
+  const asked = stuck.waitForRequest('**/.well-known/**')
+  await beginRenewal(stuck, token)
+  await asked
+  const thaw = await freeze(stuck)
+  const start = performance.now()
+  await beginRenewal(other, token)
+  expect(await renewalOf(other)).toEqual(expect.any(String))
+  const took = performance.now() - start
+  expect(took).toBeGreaterThan(2 * TIMEOUT)
+  expect(took).toBeLessThan(5 * TIMEOUT)
+  await thaw()
+  expect(await renewalOf(stuck)).toEqual(expect.any(String))
+  expect(world.server.reuses).toBe(reuses)
+  for (const page of [stuck, other, person.page]) expect(await session(page)).toMatchObject({ status: 'signedIn' })
+})
+
+test('a tab frozen after it sent: without a grace of the server the session ends once, typed, in every tab', async () => {
+  await signIn(person.page)
+  const other = await person.tab()
+  await untilStatus(other, 'signedIn')
+  const token = await other.evaluate(() => lab.auth.getAccessToken())
+  const [before, reuses] = [refreshes(), world.server.reuses]
+  world.server.fault({ delay: 300, times: 1 })
+  await beginRenewal(person.page, token)
+  await expect.poll(() => world.server.log.at(-1)?.fault, { interval: 10 }).toBeDefined()
+  const thaw = await freeze(person.page)
+  await expect.poll(refreshes).toBeGreaterThan(before)
+  await beginRenewal(other, token)
+  const results = [await renewalOf(other)]
+  await thaw()
+  results.push(await renewalOf(person.page))
+  expect(results).toMatchObject([{ name: 'LoginRequiredError' }, { name: 'LoginRequiredError' }])
+  for (const page of [person.page, other]) {
+    expect(await session(page)).toMatchObject({ status: 'signedOut', ended: { reason: 'rotation-lost' } })
+  }
+  expect(world.server.reuses).toBe(reuses + 1)
+})
+
+test('with the server out of reach the first state is known at once, and a signed-in user stays signed in', async () => {
+  await signIn(person.page)
+  const { reuses } = world.server
+  const { page, context } = person
+  const token = await page.evaluate(() => lab.auth.getAccessToken())
+  await world.server.away()
+  await new Promise((resolve) => setTimeout(resolve, 2100)) // the token ends
+  await page.reload()
+  await page.waitForFunction(() => globalThis.lab !== undefined)
+  const { after, ...rest } = await page.evaluate(async () => lab.handled)
+  expect(rest).toEqual({})
+  expect(after).toBeLessThan(50)
+  expect(await session(page)).toMatchObject({ status: 'signedIn', renewable: true })
+  const failed = await page.evaluate(() => lab.auth.getAccessToken().catch(lab.described))
+  expect(failed).toMatchObject({ name: 'TokenUnavailableError', retryable: true })
+  expect(await session(page)).toMatchObject({ status: 'signedIn', freshness: 'stale' })
+
+  await context.setOffline(true)
+  await expect.poll(() => page.evaluate(() => navigator.onLine)).toBe(false)
+  await world.server.back()
+  await context.setOffline(false)
+  const start = performance.now()
+  const renewed = () => page.evaluate(() => lab.auth.getAccessToken().catch(lab.described))
+  await expect.poll(renewed, { timeout: 5000 }).toEqual(expect.any(String))
+  expect(performance.now() - start).toBeLessThan(5000)
+  expect(await renewed()).not.toBe(token)
+  expect(await session(page)).toMatchObject({ status: 'signedIn', freshness: 'fresh' })
+  expect(world.server.reuses).toBe(reuses)
+})
+
+test('with the server out of reach somebody who is signed out is known to be, and login() says why it cannot', async () => {
+  await world.server.away()
+  const { page } = person
+  await page.reload()
+  await page.waitForFunction(() => globalThis.lab !== undefined)
+  const { after } = await page.evaluate(async () => lab.handled)
+  expect(after).toBeLessThan(50)
+  expect(await session(page)).toEqual({ status: 'signedOut' })
+  const refused = await page.evaluate(() => lab.auth.login().catch(lab.described))
+  expect(refused).toMatchObject({ name: 'TokenUnavailableError', retryable: true })
+})
+
+test('signing out while the server is out of reach is over at once, here and in the other tab', async () => {
+  await signIn(person.page)
+  const other = await person.tab()
+  await untilStatus(other, 'signedIn')
+  await world.server.away()
+  const took = await person.page.evaluate(async () => {
+    const begun = performance.now()
+    const over = lab.auth.logout({ endSession: false })
+    const { status } = lab.auth.session
+    await over
+    return { status, took: performance.now() - begun }
+  })
+  expect(took.status).toBe('signedOut')
+  expect(took.took).toBeLessThan(1000)
+  await untilStatus(other, 'signedOut')
+})

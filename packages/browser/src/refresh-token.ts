@@ -1,0 +1,7 @@
+import { type RefreshTokenOptions, refreshToken as refreshTokenAnywhere, type TokenManager } from '@keyturn/core'
+import { indexedDBStore } from './indexed-db-store.ts'
+
+/** A session that starts from a refresh token (RFC 6749 section 6), kept in IndexedDB unless told otherwise. */
+export function refreshToken(options: RefreshTokenOptions): TokenManager {
+  return refreshTokenAnywhere({ ...options, store: options.store ?? indexedDBStore() })
+}

@@ -1,0 +1,111 @@
+import { sessionTransactions, type Transaction } from '@keyturn/browser'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+
+const forget = () => sessionStorage.clear()
+beforeEach(forget)
+afterEach(() => {
+  vi.useRealTimers()
+  forget()
+})
+
+const HOUR = 3_600_000
+
+const transaction = (more: Partial<Transaction> = {}): Transaction => ({
+  codeVerifier: 'verifier',
+  nonce: 'nonce',
+  issuer: 'https://as.example',
+  clientId: 'app',
+  redirectUri: 'https://app.example/',
+  createdAt: Date.now(),
+  appState: { deep: ['link', 1, null] },
+  ...more,
+})
+
+/** Where the login of `state` is kept. */
+const keyOf = (state: string) => Object.keys(sessionStorage).find((key) => key.endsWith(state)) ?? ''
+
+test('a login is remembered as it was, and taken once', () => {
+  const [transactions, given] = [sessionTransactions(), transaction()]
+  void transactions.put('state', given)
+  expect(transactions.take('state')).toEqual(given)
+  expect(transactions.take('state')).toBeUndefined()
+  expect(sessionStorage.length).toBe(0)
+})
+
+test('a login is remembered across a reload, which is another object over the same storage', () => {
+  void sessionTransactions().put('state', transaction())
+  expect(sessionTransactions().take('state')).toEqual(transaction({ createdAt: expect.any(Number) }))
+})
+
+test('logins under way do not disturb each other', () => {
+  const transactions = sessionTransactions()
+  for (const state of ['a', 'b', '__proto__', '']) void transactions.put(state, transaction({ nonce: state }))
+  expect(transactions.take('a')).toMatchObject({ nonce: 'a' })
+  expect(transactions.take('__proto__')).toMatchObject({ nonce: '__proto__' })
+  expect(transactions.take('')).toMatchObject({ nonce: '' })
+  expect(transactions.take('b')).toMatchObject({ nonce: 'b' })
+})
+
+test('a login is pending from its start until it is taken', () => {
+  const transactions = sessionTransactions()
+  expect(transactions.pending()).toBe(false)
+  void transactions.put('state', transaction())
+  expect(transactions.pending()).toBe(true)
+  expect(transactions.take('other')).toBeUndefined()
+  expect(transactions.pending()).toBe(true)
+  void transactions.take('state')
+  expect(transactions.pending()).toBe(false)
+})
+
+test('a login is forgotten after an hour', () => {
+  vi.useFakeTimers({ toFake: ['Date'] })
+  const transactions = sessionTransactions()
+  void transactions.put('state', transaction())
+  vi.setSystemTime(Date.now() + HOUR - 1)
+  expect(transactions.pending()).toBe(true)
+  vi.setSystemTime(Date.now() + 1)
+  expect(transactions.pending()).toBe(false)
+  expect(transactions.take('state')).toBeUndefined()
+})
+
+test('a login from the future, before the clock was set back, has an end too', () => {
+  const transactions = sessionTransactions()
+  void transactions.put('state', transaction({ createdAt: Date.now() + 2 * HOUR }))
+  expect(transactions.pending()).toBe(false)
+  expect(transactions.take('state')).toBeUndefined()
+})
+
+test('a new login sweeps out what is over or damaged, and nothing that is the app’s own', () => {
+  const transactions = sessionTransactions()
+  void transactions.put('old', transaction({ createdAt: Date.now() - 2 * HOUR }))
+  void transactions.put('damaged', transaction())
+  sessionStorage.setItem(keyOf('damaged'), '{"codeVerifier":')
+  sessionStorage.setItem('own', 'of the app')
+  void transactions.put('new', transaction())
+  expect(Object.keys(sessionStorage).sort()).toEqual([keyOf('new'), 'own'].sort())
+})
+
+test('what is damaged is no login, and no error', () => {
+  const transactions = sessionTransactions()
+  void transactions.put('state', transaction())
+  const key = keyOf('state')
+  const whole = sessionStorage.getItem(key) ?? ''
+  const others = ['', 'null', '[]', '7', '"text"', '{}', 'undefined', '{"createdAt":"now"}']
+  const cutShort = Array.from({ length: whole.length - 1 }, (_, length) => whole.slice(0, length))
+  for (const damaged of [...others, ...cutShort]) {
+    sessionStorage.setItem(key, damaged)
+    expect(transactions.pending(), damaged).toBe(false)
+    expect(transactions.take('state'), damaged).toBeUndefined()
+    expect(sessionStorage.getItem(key), damaged).toBeNull()
+  }
+})
+
+test('every member that a login needs is checked', () => {
+  const transactions = sessionTransactions()
+  for (const name of ['codeVerifier', 'issuer', 'clientId', 'redirectUri', 'createdAt'] as const) {
+    void transactions.put(name, transaction())
+    const { [name]: _, ...rest } = transaction()
+    sessionStorage.setItem(keyOf(name), JSON.stringify(rest))
+    expect(transactions.take(name), name).toBeUndefined()
+  }
+})
