@@ -15,7 +15,7 @@ export interface AuthenticatedFetchOptions {
  * another one. It rejects as fetch does, and with an `OAuthError` where no token can be had.
  */
 export function authenticatedFetch(source: TokenSource, options: AuthenticatedFetchOptions): typeof fetch {
-  const routeOf = apiRoutes(options.apis)
+  const routeOf = apiRoutes(options?.apis)
   const plain: typeof fetch = (input, init) => (options.fetch ?? fetch)(input, init)
 
   return async (resource, wishes) => {

@@ -6,7 +6,7 @@ import { OAuthError, TokenUnavailableError } from './errors.ts'
 import { secureUrl } from './secure-url.ts'
 import { answerOf, clockSkew, redactor, translated } from './server-answers.ts'
 import { normalizedTokenResponse } from './token-response.ts'
-import type { Claims, TokenSet } from './token-set.ts'
+import type { Claims, Issued } from './token-set.ts'
 
 /** Who the client is and whom it talks to. */
 export interface ClientOptions {
@@ -92,11 +92,7 @@ export class Client {
    * One token request (RFC 6749 section 3.2). `invalid_client` asks for the secret once more, and tries once more where
    * that gave another one.
    */
-  async tokenRequest(
-    grantType: string,
-    parameters: URLSearchParams,
-    checks: TokenRequestChecks = {},
-  ): Promise<TokenSet & { issuedAt: number }> {
+  async tokenRequest(grantType: string, parameters: URLSearchParams, checks: TokenRequestChecks = {}): Promise<Issued> {
     const server = await this.metadata()
     const { clientSecret } = this.#options
     let sent: string | undefined
@@ -110,7 +106,7 @@ export class Client {
         return this.#requestToken(server, client, grantType, parameters, checks, signal)
       })
     try {
-      return (await attempt()) as TokenSet & { issuedAt: number }
+      return (await attempt()) as Issued
     } catch (error) {
       const askAgain =
         error instanceof OAuthError && error.code === 'client-refused' && typeof clientSecret === 'function'
@@ -150,7 +146,7 @@ export class Client {
     parameters: URLSearchParams,
     checks: TokenRequestChecks,
     signal: AbortSignal,
-  ): Promise<TokenSet & { issuedAt: number }> {
+  ): Promise<Issued> {
     let issuedAt = 0
     const options = this.#requestOptions(signal, async (url, init) => {
       checks.beforeSend?.()

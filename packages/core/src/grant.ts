@@ -2,7 +2,7 @@ import type { Client } from './client.ts'
 import { TokenUnavailableError } from './errors.ts'
 import { ours } from './renewal-errors.ts'
 import { isSendable, lifetimeOf } from './token-response.ts'
-import type { TokenSet } from './token-set.ts'
+import type { Issued, TokenSet } from './token-set.ts'
 import type { AccessTokenRequest } from './token-source.ts'
 
 /** What to do when there is nothing to refresh: ask again, or reject with a `LoginRequiredError`. */
@@ -13,18 +13,24 @@ export type TokenRequest = Pick<AccessTokenRequest, 'scope' | 'parameters'> & {
   resource?: string | string[] | undefined
 }
 
-/** A token set of which is known when it was asked for. */
-export type Issued = TokenSet & { issuedAt: number }
-
-/** What the grant yields, complete: grants of others may leave out when, and err about until when. */
+/** What a grant yields, in order: grants of others may leave out when and what kind, and err about until when. */
 export async function completed(request: () => Promise<TokenSet>): Promise<Issued> {
   const before = Date.now()
   const tokenSet = await request().catch((error) => {
     throw ours(error)
   })
-  const { accessToken, issuedAt = before, expiresAt } = tokenSet
+  const { accessToken, expiresAt, claims, refreshToken, idToken } = tokenSet ?? {}
   if (!isSendable(accessToken)) {
     throw new TokenUnavailableError('invalid-response', 'The grant yielded no access token')
   }
-  return { ...tokenSet, issuedAt, expiresAt: issuedAt + lifetimeOf((expiresAt - issuedAt) / 1000) * 1000 }
+  const issuedAt = Number.isFinite(tokenSet.issuedAt) ? Number(tokenSet.issuedAt) : before
+  return {
+    ...tokenSet,
+    tokenType: /^dpop$/i.test(String(tokenSet.tokenType)) ? 'DPoP' : 'Bearer',
+    issuedAt,
+    expiresAt: issuedAt + lifetimeOf((expiresAt - issuedAt) / 1000) * 1000,
+    claims: typeof claims?.sub === 'string' ? claims : undefined,
+    refreshToken: refreshToken || undefined,
+    idToken: idToken || undefined,
+  }
 }

@@ -1,11 +1,11 @@
 import { AuthorizationServerError, type OAuthError, type StoreError, TokenUnavailableError } from './errors.ts'
-import type { Issued } from './grant.ts'
 import type { HeldToken } from './held-token.ts'
 import { duringBackOff, lostLease, ours, sessionEnded } from './renewal-errors.ts'
 import { forbids, nextFailure, refusalsAfter, renewalDelay } from './renewal-policy.ts'
 import type { SessionCopy } from './session-copy.ts'
 import type { SessionOptions, Wanted } from './session-options.ts'
 import { ended, type Failure, type SessionEnd, type SessionRecord, succeeded, told } from './session-record.ts'
+import type { Issued } from './token-set.ts'
 
 /** One renewal: what is wanted, and with what. */
 export interface Renewal extends SessionOptions, Wanted {

@@ -6,7 +6,7 @@ import {
   type StoreError,
   TokenUnavailableError,
 } from './errors.ts'
-import { completed, type Issued } from './grant.ts'
+import { completed } from './grant.ts'
 import type { HeldToken } from './held-token.ts'
 import { lostLease, sessionEnded } from './renewal-errors.ts'
 import {
@@ -25,6 +25,7 @@ import {
 } from './renewal-outcome.ts'
 import { type SessionRecord, succeeded, told } from './session-record.ts'
 import { tokenParameters } from './token-parameters.ts'
+import type { Issued } from './token-set.ts'
 
 /**
  * R5, under the lock: re-read → check the lease → journal "sending" → request → replace if unchanged. Rejects with an

@@ -1,5 +1,5 @@
 import type { OAuthErrorCode } from './errors.ts'
-import type { Claims, TokenSet } from './token-set.ts'
+import type { Claims, Issued } from './token-set.ts'
 
 /** An access token as it is kept; times are epoch milliseconds. */
 export interface StoredToken {
@@ -82,11 +82,7 @@ export function told(
 }
 
 /** `record` after a token response: RFC 6749 section 6, where no new refresh token is returned the old one stays. */
-export function succeeded(
-  record: SessionRecord,
-  tokenKey: string,
-  tokenSet: TokenSet & { issuedAt: number },
-): SessionRecord {
+export function succeeded(record: SessionRecord, tokenKey: string, tokenSet: Issued): SessionRecord {
   const { accessToken, tokenType, issuedAt, expiresAt, scope } = tokenSet
   const tokens: Record<string, StoredToken> = { [tokenKey]: { accessToken, tokenType, issuedAt, expiresAt, scope } }
   for (const [key, token] of Object.entries(record.tokens)) {

@@ -8,7 +8,7 @@ import { PROBE_INTERVAL } from './renewal-policy.ts'
 import { SessionCopy } from './session-copy.ts'
 import type { SessionOptions, Wanted } from './session-options.ts'
 import { emptyRecord, ended, type SessionRecord, succeeded, told } from './session-record.ts'
-import type { TokenSet } from './token-set.ts'
+import type { Issued } from './token-set.ts'
 import type { AccessTokenRequest } from './token-source.ts'
 
 /** Milliseconds until something that could not be written is tried again: at first, and at last. */
@@ -101,7 +101,7 @@ export class Session {
   }
 
   /** A new sign-in takes the place of whatever was there. */
-  async begin(tokenSet: TokenSet & { issuedAt: number }): Promise<void> {
+  async begin(tokenSet: Issued): Promise<void> {
     this.#generation++
     const base = emptyRecord(this.copy.record)
     await this.copy.overwrite(told(succeeded(base, this.#options.own.tokenKey, tokenSet), 'issued', 'signed in'))

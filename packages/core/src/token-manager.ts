@@ -11,7 +11,7 @@ import type { SessionRecord, TimelineEvent } from './session-record.ts'
 import { differs, type SessionSnapshot, snapshotOf } from './session-snapshot.ts'
 import type { GrantKind, SourceOptions, Stats } from './source-options.ts'
 import { tokenKeyOf } from './token-parameters.ts'
-import type { IssuedTokenSet, TokenSet } from './token-set.ts'
+import type { Issued, IssuedTokenSet } from './token-set.ts'
 import type { AccessTokenRequest, TokenSource } from './token-source.ts'
 import type { TokenStore } from './token-store.ts'
 import { Warnings } from './warnings.ts'
@@ -136,7 +136,7 @@ export class TokenManager implements TokenSource {
   }
 
   /** A sign-in takes the place of whatever session there was. */
-  protected async begin(tokenSet: TokenSet & { issuedAt: number }): Promise<void> {
+  protected async begin(tokenSet: Issued): Promise<void> {
     await this.#session.begin(tokenSet)
     if (tokenSet.refreshToken === undefined) {
       this.warnings.warn(

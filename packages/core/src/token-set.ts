@@ -1,8 +1,8 @@
 /** What a grant yields: a successful token response (RFC 6749 section 5.1) in the SDK's own words. */
 export interface TokenSet {
   accessToken: string
-  /** `Bearer` (RFC 6750) or `DPoP` (RFC 9449). */
-  tokenType: 'Bearer' | 'DPoP'
+  /** `Bearer` (RFC 6750), the default, or `DPoP` (RFC 9449). */
+  tokenType?: 'Bearer' | 'DPoP' | undefined
   /** When the request for it was sent, epoch milliseconds of this machine's clock. Default: when the grant was called. */
   issuedAt?: number | undefined
   /** When it stops being valid, epoch milliseconds of this machine's clock. */
@@ -13,6 +13,12 @@ export interface TokenSet {
   idToken?: string | undefined
   /** The validated claims of the ID token (OpenID Connect Core section 2). */
   claims?: Claims | undefined
+}
+
+/** A token set that is complete and in order. */
+export interface Issued extends TokenSet {
+  tokenType: 'Bearer' | 'DPoP'
+  issuedAt: number
 }
 
 /** Claims of an ID token. */

@@ -1,5 +1,6 @@
 import {
   clientCredentials,
+  type Grant,
   LoginRequiredError,
   memoryStore,
   password,
@@ -599,4 +600,19 @@ test('the story of a session survives a restart, in order and bounded', async ()
   expect(story.map(({ at }) => at)).toEqual(story.map(({ at }) => at).sort((one, other) => one - other))
   expect(story.map(({ event }) => event)).toEqual(expect.arrayContaining(['renewed', 'failed', 'ended']))
   expect(story.at(-1)).toMatchObject({ event: 'ended', detail: 'refused' })
+})
+
+test("a grant of the app's own may leave out what is not known, and is put in order", async () => {
+  const { options, warnings } = sourceAt(testAuthorizationServer())
+  let calls = 0
+  const grant = async () => {
+    calls++
+    return { accessToken: 'a', tokenType: 'bearer', claims: { name: 'no sub' }, refreshToken: '', idToken: null }
+  }
+  const source = new TokenManager(grant as unknown as Grant, options)
+  for (let call = 0; call < 10; call++) expect(await source.getAccessToken()).toBe('a')
+  expect(await source.getTokenSet()).toMatchObject({ tokenType: 'Bearer', expiresAt: Date.now() + 300 * SECOND })
+  expect([calls, warnings]).toEqual([1, []])
+  const nothing = new TokenManager((async () => undefined) as unknown as Grant, options)
+  expect((await outcome(nothing.getAccessToken())).error).toMatchObject({ code: 'invalid-response' })
 })
