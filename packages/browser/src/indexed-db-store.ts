@@ -3,6 +3,8 @@ import { createStore, get, update } from 'idb-keyval'
 import { webLock } from './web-lock.ts'
 
 const NAME = 'keyturn'
+/** Less than the 5 s after which a manager gives a storage call up, milliseconds. */
+const WRITE_TIMEOUT = 4500
 
 /**
  * Keeps records in IndexedDB, shared by all tabs of the origin: Web Locks keep two tabs from renewing at once, a
@@ -32,8 +34,10 @@ export function indexedDBStore(): TokenStore {
     async replace(key, expected, next) {
       let replaced = false
       const kept = structuredClone(next) // the caller may change it before the transaction starts
+      const until = performance.now() + WRITE_TIMEOUT
       const compareAndSet = (stored: StoredRecord | undefined) => {
-        replaced = stored?.version === expected
+        // A write that was given up must not happen when the database wakes up: the session has gone on without it.
+        replaced = stored?.version === expected && performance.now() < until
         return (replaced ? kept : stored) as StoredRecord
       }
       await update<StoredRecord>(key, compareAndSet, opened())

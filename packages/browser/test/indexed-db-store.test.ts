@@ -103,3 +103,14 @@ test('a database that the browser clears away is opened anew', async () => {
   expect(await store.get('alice')).toBeUndefined()
   expect(await store.replace('alice', undefined, record(2))).toBe(true)
 })
+
+test('a write that was given up does not happen when the database wakes up', async () => {
+  const store = indexedDBStore()
+  await store.replace('late', undefined, record(1, 'before'))
+  const now = vi.spyOn(performance, 'now')
+  const start = performance.now()
+  now.mockReturnValueOnce(start).mockReturnValue(start + 5000) // called, and run five seconds later
+  expect(await store.replace('late', 1, record(2, 'after'))).toBe(false)
+  now.mockRestore()
+  expect(await store.get('late')).toEqual(record(1, 'before'))
+})
