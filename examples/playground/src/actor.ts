@@ -23,10 +23,12 @@ export interface ActorView {
   stale: boolean
   /** When the next one is tried, where no token is left. */
   retryAt?: number | undefined
-  /** Counted by the API. */
+  /** Calls that the API answered with 200. */
   served: number
-  /** Counted by the API. */
+  /** Calls that it answered otherwise. */
   refused: number
+  /** When the last call ended. */
+  calledAt?: number | undefined
   /** Calls that were not made, because no token was to be had. */
   heldBack: number
   /** Counted by the authorization server: token requests that it answered with a token, and with an error or never. */
@@ -43,6 +45,9 @@ export class Actor {
   #token: ActorView['token']
   #retryAt: number | undefined
   #looking = false
+  #calledAt: number | undefined
+  #served = 0
+  #refused = 0
   #heldBack = 0
 
   constructor(options: ActorOptions) {
@@ -50,7 +55,10 @@ export class Actor {
     this.#options = options
     const { source, api } = options
     const report = (outcome: number | Error) => {
+      this.#calledAt = Date.now()
       if (outcome instanceof Error) this.#heldBack += 1
+      else if (outcome === 200) this.#served += 1
+      else this.#refused += 1
     }
     this.#work = work({ source, url: api.url, signal: this.#stop.signal, report })
   }
@@ -75,7 +83,7 @@ export class Actor {
   }
 
   view(): ActorView {
-    const { name, title, clientId, source, api, server } = this.#options
+    const { name, title, clientId, source, server } = this.#options
     const { session } = source
     const failed = server.log.filter(
       (entry) => entry.clientId === clientId && (entry.fault || (entry.status ?? 0) >= 400),
@@ -86,8 +94,9 @@ export class Actor {
       token: this.#token,
       stale: session.status === 'signedIn' && session.freshness === 'stale',
       retryAt: this.#retryAt,
-      served: api.served,
-      refused: api.refusals,
+      calledAt: this.#calledAt,
+      served: this.#served,
+      refused: this.#refused,
       heldBack: this.#heldBack,
       bought: server.tokenRequests({ clientId, status: 200 }),
       failed: failed.length,

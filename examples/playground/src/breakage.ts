@@ -1,8 +1,8 @@
 import type { AuthorizationServer } from './authorization-server.ts'
 import type { Fault } from './faults.ts'
 
-/** Every fault hits so many token requests: one of each actor, mostly. */
-const TIMES = 2
+/** Every fault hits so many token requests: no more than one renewal can take before its token expires. */
+export const TIMES = 2
 
 /** What each key does, for the list of keys. */
 export const keys: [key: string, label: string][] = [
@@ -41,14 +41,21 @@ export class Breakage {
     return left > 0 ? `${what} to the next ${left === 1 ? 'request' : `${left} requests`}` : undefined
   }
 
+  get away(): boolean {
+    return this.#away
+  }
+
+  /** The token endpoint does this to its next requests. */
+  fault(what: string, fault: Fault): void {
+    this.#server.fault({ ...fault, times: TIMES })
+    this.#fault = { what, times: TIMES, before: this.#faulty() }
+    this.#did(`${what} to ${TIMES} requests`)
+  }
+
   async press(key: string): Promise<void> {
     const server = this.#server
     const [what, fault] = faults[key] ?? []
-    if (what && fault) {
-      server.fault({ ...fault, times: TIMES })
-      this.#fault = { what, times: TIMES, before: this.#faulty() }
-      this.#did(`${what} to ${TIMES} requests`)
-    }
+    if (what && fault) this.fault(what, fault)
     if (key === 'r') {
       server.revokeAll()
       this.#did('revokes everything')

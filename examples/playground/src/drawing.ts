@@ -33,9 +33,10 @@ export function draw(scene: Scene, { columns, rows, color = true }: Size): strin
     .map((line) => painted(line.length > 0 ? [[' '], ...line] : [], columns, color))
 }
 
-function server({ issuer, trouble, reuses }: Scene, width: number): Line {
+function server({ issuer, page, trouble, reuses }: Scene, width: number): Line {
   const state: Line = trouble ? [[`● the server ${trouble}`, 'red']] : [['● the server is well', 'green']]
-  const replays: Line = reuses > 0 ? [[`${reuses} spent refresh tokens presented`, 'red']] : [[issuer, 'dim']]
+  const replays: Line =
+    reuses > 0 ? [[`${reuses} spent refresh tokens presented`, 'red']] : [[page ? `the page: ${page}` : issuer, 'dim']]
   return apart(state, replays, width)
 }
 

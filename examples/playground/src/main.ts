@@ -1,18 +1,33 @@
-// `npm start`: an authorization server, two APIs, and two who call them, on this machine only.
+// `npm start`: an authorization server, two APIs, two who call them, and a page, on this machine only.
 import { parseArgs } from 'node:util'
 import { clientCredentials, password } from '@keyturn/node'
 import { Actor } from './actor.ts'
 import { Breakage } from './breakage.ts'
 import { lineOf, runInLines } from './lines.ts'
 import { runOnce } from './once.ts'
+import { makeTrouble, settingsOf, stateOf } from './page-background.ts'
+import { startPageServer } from './page-server.ts'
 import { type Scene, sceneOf } from './scene.ts'
 import { startServers } from './servers.ts'
 import { runInTerminal } from './terminal.ts'
 
+/** Seconds. */
+const LIFETIME = 24
+
 const { once, refuse } = parseArgs({ options: { once: { type: 'boolean' }, refuse: { type: 'boolean' } } }).values
 
 async function play(): Promise<void> {
-  const servers = await startServers({ accessTokenTTL: 15, ...(refuse && { refuse }) })
+  const page = await startPageServer({
+    settings: () => settingsOf(servers, LIFETIME, quiet.timeout),
+    state: () => stateOf(scene(), breakage),
+    make: (trouble) => makeTrouble(breakage, trouble),
+  })
+  const servers = await startServers({
+    accessTokenTTL: LIFETIME,
+    host: 'localhost', // another site than the page's, as it would be
+    spaOrigins: [page.origin],
+    ...(refuse && { refuse }),
+  })
   const { server, orders, invoices } = servers
   const { issuer } = server
   const quiet = { issuer, scope: 'api:read', timeout: 1000, onWarning: () => {} }
@@ -44,7 +59,7 @@ async function play(): Promise<void> {
   const breakage = new Breakage(server)
   const scene = (): Scene => {
     for (const actor of actors) void actor.look()
-    return sceneOf(server, actors, breakage)
+    return { ...sceneOf(server, actors, breakage), page: `${page.origin}/` }
   }
 
   const stopped = new AbortController()
@@ -55,10 +70,11 @@ async function play(): Promise<void> {
     await runInTerminal({ scene, pressed: (key) => breakage.press(key), signal, stop })
     console.log(lineOf(scene()).replaceAll(' | ', '\n'))
   } else {
+    console.log(`The page: ${page.origin}/`)
     await runInLines(scene, signal)
   }
   await Promise.all(actors.map((actor) => actor.stop()))
-  await servers.stop()
+  await Promise.all([page.stop(), servers.stop()])
 }
 
 if (once) process.exitCode = await runOnce({ refuse: refuse ?? false })

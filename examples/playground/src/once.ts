@@ -1,4 +1,5 @@
 import type { Row } from './measure.ts'
+import { inBrowser } from './once-browser.ts'
 import { sharedFile } from './once-shared-file.ts'
 import { signIn } from './once-sign-in.ts'
 import { worker } from './once-worker.ts'
@@ -14,6 +15,8 @@ export interface PartOptions {
   refuse: boolean
   /** Prints a line of the table. */
   done: (row: Row) => void
+  /** Prints anything else. */
+  say: (line: string) => void
 }
 
 /** Does everything without a person and prints what the servers counted; resolves with the exit code. */
@@ -31,13 +34,17 @@ export async function runOnce({ refuse }: { refuse: boolean }): Promise<number> 
   const progress = setInterval(() => {
     if (clear) process.stdout.write(`${clear}… ${Math.round((Date.now() - started) / 1000)} s`)
   }, 1000)
+  const say = (line: string) => {
+    process.stdout.write(clear)
+    console.log(line)
+  }
   const done = (row: Row) => {
     rows.push(row)
-    process.stdout.write(clear)
-    console.log(lineOf(row.part, row.tokenRequests, row.apiCalls, row.failures))
+    say(lineOf(row.part, row.tokenRequests, row.apiCalls, row.failures))
   }
-  const parts = [signIn, sharedFile, worker]
-  const results = await Promise.allSettled(parts.map((part) => part({ accessTokenTTL: LIFETIME, refuse, done })))
+  const parts = [inBrowser, signIn, sharedFile, worker]
+  const options = { accessTokenTTL: LIFETIME, refuse, done, say }
+  const results = await Promise.allSettled(parts.map((part) => part(options)))
   clearTimeout(watchdog)
   clearInterval(progress)
   process.stdout.write(clear)

@@ -7,6 +7,8 @@ import type { Breakage } from './breakage.ts'
 export interface Scene {
   now: number
   issuer: string
+  /** Where the page is. */
+  page?: string | undefined
   /** What is wrong with the server. */
   trouble?: string | undefined
   /** How many spent refresh tokens were presented again, counted by the server. */

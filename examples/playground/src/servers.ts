@@ -4,8 +4,12 @@ import { type AuthorizationServer, startAuthorizationServer } from './authorizat
 export interface ServersOptions {
   /** Seconds that an access token lives. */
   accessTokenTTL: number
+  /** Of the authorization server; default 127.0.0.1. */
+  host?: string
   /** Of the client `web`. */
   redirectUris?: string[]
+  /** Whose pages are the client `spa`. */
+  spaOrigins?: string[]
   /** Whether the APIs refuse everything, to see what that looks like; default false. */
   refuse?: boolean
 }
