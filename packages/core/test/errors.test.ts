@@ -250,6 +250,7 @@ test('what is thrown at once for options that cannot work is typed as well', () 
     [() => clientCredentials({ issuer: ISSUER, clientId: '' }), 'invalid-options'],
     [() => refreshToken({ issuer: ISSUER, clientId: 'c', refreshToken: '' }), 'invalid-options'],
     [() => authorizationCode({ issuer: ISSUER, clientId: 'c', redirectUri: 'x', userAgent }), 'insecure-url'],
+    [() => authorizationCode({ issuer: ISSUER, clientId: 'c', redirectUri: ISSUER } as never), 'invalid-options'],
   ]
   for (const [create, code] of wrong) {
     expect(create).toThrow(OAuthError)

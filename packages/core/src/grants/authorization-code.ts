@@ -66,6 +66,11 @@ export class AuthorizationCodeFlow extends TokenManager {
     }
     super(grant, options, { name: 'authorization_code', oneSession: true, asksAgain: false })
     secureUrl(options.redirectUri, options.allowInsecureRequests)
+    if (!options.userAgent) {
+      throw new OAuthError('invalid-options', 'userAgent is missing', {
+        fix: 'Set userAgent, or import this from browser.',
+      })
+    }
     const { issuer, clientId, sessionKey, transactions = memoryTransactions() } = options
     this.#options = options
     this.#transactions = transactions
