@@ -1,4 +1,5 @@
 import { type Apis, absoluteUrl, apiRoutes } from './api-routes.ts'
+import { unlessAborted } from './deadline.ts'
 import { OAuthError } from './errors.ts'
 import { replayable } from './replayable.ts'
 import type { AccessTokenRequest, TokenSource } from './token-source.ts'
@@ -39,7 +40,7 @@ export function authenticatedFetch(source: TokenSource, options: AuthenticatedFe
         ? { ...route.request, signal, rejectedToken }
         : route.request
       if (source.authorize) return source.authorize({ ...request, method, url })
-      return { accessToken: await source.getAccessToken(request), headers: {} }
+      return { accessToken: await unlessAborted(source.getAccessToken(request), signal), headers: {} }
     }
     const send = ({ accessToken, headers: proof }: Awaited<ReturnType<typeof authorize>>) => {
       const [target, rest, headers] = attempts.next(own)
@@ -49,7 +50,7 @@ export function authenticatedFetch(source: TokenSource, options: AuthenticatedFe
         throw new OAuthError('invalid-response', 'The source gave a token that no header can carry') // not the token itself
       }
       for (const [name, value] of Object.entries(proof)) headers.set(name, value)
-      return plain(target, { ...rest, headers })
+      return plain(target, { ...rest, headers: [...headers] })
     }
 
     const first = await authorize()

@@ -58,6 +58,10 @@ export function authenticationFor(
       : 'client_secret_basic'
   const method = chosen ?? (clientSecret === undefined ? 'none' : fallback)
   if (method === 'none') return none()
+  if (method !== 'client_secret_basic' && method !== 'client_secret_post') {
+    const fix = 'Give client_secret_basic, client_secret_post, none, or a function.'
+    throw new OAuthError('invalid-options', 'clientAuthentication is not known', { fix })
+  }
   if (!client.client_secret) {
     throw new OAuthError('invalid-options', `${method} needs a secret`, { fix: 'Set clientSecret.' })
   }

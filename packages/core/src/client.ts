@@ -46,15 +46,18 @@ type Answered = (url: string, init: Init) => Promise<Response>
 export class Client {
   readonly #options: ClientOptions
   #metadata: Promise<AuthorizationServer> | undefined
+  #refused: { error: OAuthError; secret: string | undefined; count: number; until: number } | undefined
   /** Requests sent to the token endpoint. */
   tokenRequests = 0
 
   constructor(options: ClientOptions) {
-    const { issuer, clientId, allowInsecureRequests } = options
+    const { issuer, clientId, allowInsecureRequests, timeout } = options
     secureUrl(issuer, allowInsecureRequests)
     if (typeof clientId !== 'string' || clientId === '') {
       throw new OAuthError('invalid-options', 'clientId is missing', { fix: 'Set clientId.' })
     }
+    if (!((timeout ?? 1) > 0))
+      throw new OAuthError('invalid-options', 'timeout is no time', { fix: 'Set milliseconds.' })
     this.#options = options
   }
 
@@ -102,18 +105,28 @@ export class Client {
         const client = await this.#identified()
         const { client_secret: secret } = client
         if (secret !== undefined && secret === sent) return undefined
+        const refused = this.#refused
+        if (refused && refused.secret === secret && Date.now() < refused.until) throw refused.error
         sent = secret
         return this.#requestToken(server, client, grantType, parameters, checks, signal)
       })
     try {
       return (await attempt()) as Issued
     } catch (error) {
-      const askAgain =
-        error instanceof OAuthError && error.code === 'client-refused' && typeof clientSecret === 'function'
-      const second = askAgain ? await attempt() : undefined
+      const refused = error instanceof OAuthError && error.code === 'client-refused' && error !== this.#refused?.error
+      if (!refused) throw error
+      this.#remember(error, sent)
+      const second = typeof clientSecret === 'function' ? await attempt() : undefined
       if (second) return second
       throw error
     }
+  }
+
+  /** R7: what was refused is not sent again for a while, unless it changes. */
+  #remember(error: OAuthError, secret: string | undefined): void {
+    const last = this.#refused?.secret === secret ? this.#refused : undefined
+    const count = (last?.count ?? 0) + 1
+    this.#refused = { error, secret, count, until: Date.now() + Math.min(1000 * 2 ** (count - 1), 120_000) }
   }
 
   /** RFC 7009. Rejects when the server could not be told; whether it knew the token is its own affair. */

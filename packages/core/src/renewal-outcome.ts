@@ -100,6 +100,8 @@ export async function fail(renewal: Renewal, record: SessionRecord, thrown: unkn
   const error = ours(thrown)
   const { code, message, fix, cause, retryable } = error
   if (code === 'busy') throw error
+  const known = renewal.refusals.get('')?.error
+  if (isOfCredentials(error) && known === error) throw error // remembered by whoever asks for them: nothing was sent
   renewal.counts.failures++
   const scope = code === 'request-refused' && renewal.tokenKey !== renewal.own.tokenKey ? renewal.tokenKey : ''
   const last = retryable ? record.failures?.[scope] : renewal.refusals.get(scope)?.failure
@@ -128,10 +130,16 @@ export function assertAskable({ probe, tokenKey, refusals }: Renewal, record: Se
   if (probe) return
   for (const scope of ['', tokenKey]) {
     const refusal = refusals.get(scope)
-    if (refusal && !refusal.error.retryable && forbids(refusal.failure)) throw refusal.error
+    if (refusal && !refusal.error.retryable && !isOfCredentials(refusal.error) && forbids(refusal.failure))
+      throw refusal.error
     const failure = record.failures?.[scope]
     if (failure && forbids(failure)) throw duringBackOff(failure, refusal?.error)
   }
+}
+
+/** R7: these are asked for every time, and sent only where they have changed. */
+function isOfCredentials({ code }: OAuthError): boolean {
+  return code === 'client-refused' || code === 'credentials-refused'
 }
 
 export function assertSameUser({ claims }: SessionRecord, tokenSet: Issued): void {

@@ -15,16 +15,11 @@ import type { AccessTokenRequest } from './token-source.ts'
 const FIRST_SAVE = 1000
 const LAST_SAVE = 60_000
 
-interface Flight {
-  readonly rejected: Set<string>
-  readonly promise: Promise<HeldToken>
-}
-
 /** One record and everything that happens to it: served from memory, renewed once for all who ask, kept in the store. */
 export class Session {
   readonly #options: SessionOptions
   readonly copy: SessionCopy
-  readonly #flights = new Map<string, Flight>()
+  readonly #flights = new Map<string, { rejected: Set<string>; promise: Promise<HeldToken> }>()
   readonly #refusals = new Map<string, Refusal>()
   readonly #locks = new LocalLocks()
   #saveDelay = FIRST_SAVE
@@ -49,7 +44,9 @@ export class Session {
   /** A token that is valid now: from memory, else by a renewal that all callers share. */
   async token(wanted: Wanted, { rejectedToken, signal }: AccessTokenRequest): Promise<HeldToken> {
     signal?.throwIfAborted()
-    await unlessAborted(this.ready(), signal)
+    // A store that hangs delays a token that is valid by a second at most.
+    const left = this.copy.held.get(wanted.tokenKey)?.untilExpiry
+    await unlessAborted(left ? settledWithin(Math.min(1000, left / 2), this.ready()) : this.ready(), signal)
     const held = this.copy.held.get(wanted.tokenKey)
     if (held && held.stored.accessToken !== rejectedToken) {
       const { phase } = held

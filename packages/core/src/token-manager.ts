@@ -1,6 +1,6 @@
 import { Client } from './client.ts'
 import { within } from './deadline.ts'
-import { TokenUnavailableError } from './errors.ts'
+import { OAuthError, TokenUnavailableError } from './errors.ts'
 import type { Grant } from './grant.ts'
 import type { HeldToken } from './held-token.ts'
 import { memoryStore } from './memory-store.ts'
@@ -31,7 +31,7 @@ export class TokenManager implements TokenSource {
   readonly #session: Session
   /** Those of other tokens, where every token is on its own. */
   readonly #others = new Map<string, Session>()
-  readonly #listeners = new Set<() => void>()
+  readonly #listeners = new Set<{ listener: () => void }>()
   protected readonly warnings: Warnings
   #held: HeldToken | undefined
   #snapshot: SessionSnapshot = Object.freeze({ status: 'unknown' })
@@ -48,6 +48,9 @@ export class TokenManager implements TokenSource {
     this.warnings = new Warnings(options.onWarning)
     this.#client = new Client(options)
     this.#store = options.store ?? memoryStore()
+    if (!['get', 'replace', 'lock'].every((name) => typeof this.#store[name as 'get'] === 'function')) {
+      throw new OAuthError('invalid-options', 'store is no TokenStore', { fix: 'Give store get, replace and lock.' })
+    }
     const { scope, resource, parameters } = options
     const request = { scope, resource, parameters }
     this.#own = { request, tokenKey: tokenKeyOf(request) }
@@ -80,12 +83,13 @@ export class TokenManager implements TokenSource {
     return this.#snapshot
   }
 
-  /** Calls `listener` after every change of `session`; returns the way to stop that. */
-  subscribe(listener: () => void): () => void {
-    this.#listeners.add(listener)
+  /** Calls `listener` after every change of `session`; returns the way to stop that. Needs no `this`. */
+  readonly subscribe = (listener: () => void): (() => void) => {
+    const subscription = { listener }
+    this.#listeners.add(subscription)
     void this.#session.ready()
     return () => {
-      this.#listeners.delete(listener)
+      this.#listeners.delete(subscription)
     }
   }
 
@@ -232,13 +236,13 @@ export class TokenManager implements TokenSource {
     const snapshot = snapshotOf(this.#session, this.#kind.asksAgain)
     if (!differs(snapshot, this.#snapshot)) return
     this.#snapshot = Object.freeze(snapshot)
-    for (const listener of this.#listeners) queueMicrotask(() => this.#tell(listener))
+    for (const subscription of this.#listeners) queueMicrotask(() => this.#tell(subscription))
   }
 
-  #tell(listener: () => void): void {
-    if (!this.#listeners.has(listener)) return
+  #tell(subscription: { listener: () => void }): void {
+    if (!this.#listeners.has(subscription)) return
     try {
-      listener()
+      subscription.listener()
     } catch (error) {
       this.warnings.warn(`A listener failed: ${(error as Error)?.message}`)
     }

@@ -70,6 +70,7 @@ export function fileStore(path: string, options: FileStoreOptions = {}): TokenSt
     const document = parseDocument((await readText(target)) ?? '')
     if (document !== undefined) return document
     await setAside(target, isOurs)
+    process.emitWarning(`${target} was damaged: it is kept aside, and its sessions are lost`, { type: 'keyturn' })
     return EMPTY
   }
 

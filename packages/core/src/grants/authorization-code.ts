@@ -12,7 +12,14 @@ import {
   type Transaction,
   type TransactionStore,
 } from '../transaction-store.ts'
-import { authorizationResponseIn, isState, statePrefix, unusable, withoutResponse } from './authorization-response.ts'
+import {
+  assertJson,
+  authorizationResponseIn,
+  isState,
+  statePrefix,
+  unusable,
+  withoutResponse,
+} from './authorization-response.ts'
 import type { UserAgent } from './user-agent.ts'
 import { navigated, remembered } from './user-agent.ts'
 
@@ -143,6 +150,7 @@ export class AuthorizationCodeFlow extends TokenManager {
       })
     }
     const { appState, prompt, loginHint, acrValues, maxAge } = options
+    assertJson(appState)
     const state = this.#statePrefix + oauth.generateRandomState()
     const codeVerifier = oauth.generateRandomCodeVerifier()
     const nonce = scope?.split(' ').includes('openid') ? oauth.generateRandomNonce() : undefined

@@ -66,3 +66,13 @@ export function unusable(thrown: unknown, appState: unknown): OAuthError {
     fix: fix ?? 'Call login() again.',
   })
 }
+
+/** It has to survive the way to the server and back. */
+export function assertJson(appState: unknown): void {
+  try {
+    if (appState === undefined || JSON.stringify(appState) !== undefined) return
+  } catch {
+    // a bigint, or a circle: said below
+  }
+  throw new OAuthError('invalid-options', 'appState is no JSON value', { fix: 'Give plain data as appState.' })
+}

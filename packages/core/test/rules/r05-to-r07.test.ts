@@ -333,7 +333,22 @@ test('R7: a secret that stays refused is sent once, not per call', async () => {
     expect(error).toMatchObject({ name: 'AuthorizationServerError', code: 'client-refused', error: 'invalid_client' })
   }
   expect(server.tokenRequests()).toHaveLength(1)
-  expect(asked).toBe(2)
+  expect(asked).toBe(101) // at every call, for it may have changed, and once more after the refusal
+})
+
+test('R7: a secret or a password that was corrected is sent at once', async () => {
+  const server = testAuthorizationServer()
+  let [clientSecret, secret] = ['wrong', 'wrong']
+  const options = sourceAt(server, { clientSecret: () => clientSecret }).options
+  const source = password({ ...options, ...USER, password: () => secret })
+  for (let call = 0; call < 10; call++) {
+    expect((await outcome(source.getAccessToken())).error).toMatchObject({ code: 'client-refused' })
+    await elapse(MINUTE, 20 * SECOND)
+  }
+  clientSecret = 'client-secret'
+  expect((await outcome(source.getAccessToken())).error).toMatchObject({ code: 'credentials-refused' })
+  secret = USER.password
+  expect(server.accepts(await source.getAccessToken())).toBe(true)
 })
 
 test('R7: a wrong password is sent once, however often and however long one asks', async () => {
