@@ -50,7 +50,7 @@ export function authenticatedFetch(source: TokenSource, options: AuthenticatedFe
         throw new OAuthError('invalid-response', 'The source gave a token that no header can carry') // not the token itself
       }
       for (const [name, value] of Object.entries(proof)) headers.set(name, value)
-      return plain(target, { ...rest, headers: [...headers] })
+      return plain(target, rest)
     }
 
     const first = await authorize()

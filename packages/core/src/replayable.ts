@@ -4,7 +4,7 @@ type Attempt = [input: RequestInfo | URL, init: RequestInit | undefined, headers
 export interface Replayable {
   /** Whether its body can be sent again; a stream that is read once cannot. */
   readonly again: boolean
-  /** What to give to fetch for the next attempt; `own` are the headers that the caller asked for. */
+  /** What to give to fetch for the next attempt, and the headers of that, to be added to. */
   next(own: Headers): Attempt
 }
 
@@ -12,18 +12,22 @@ export interface Replayable {
 export function replayable(input: RequestInfo | URL, init: RequestInit | undefined): Replayable {
   const given = input instanceof Request ? input : undefined
   const body = init?.body ?? given?.body
-  if (!body) return { again: true, next: (own) => [input, init, new Headers(own)] }
-  if (body === init?.body && isReadOnce(body)) return { again: false, next: (own) => [input, init, new Headers(own)] }
+  const asGiven = (own: Headers): Attempt => {
+    const headers = new Headers(own)
+    return [input, { ...init, headers }, headers]
+  }
+  if (!body) return { again: true, next: asGiven }
+  if (body === init?.body && isReadOnce(body)) return { again: false, next: asGiven }
 
   const request = new Request(input, init)
-  const { body: _, ...rest } = init ?? {}
+  const { body: _, headers: __, ...rest } = init ?? {}
   let spare: Request | undefined = request.clone()
   return {
     again: true,
     next() {
       const target = spare ?? request
       spare = undefined
-      return [target, rest, new Headers(request.headers)]
+      return [target, rest, target.headers]
     },
   }
 }

@@ -1,4 +1,6 @@
 import { type Apis, authenticatedFetch, OAuthError, type TokenSource } from '@keyturn/core'
+import { HttpResponse, http } from 'msw'
+import { setupServer } from 'msw/node'
 import { afterEach, expect, test, vi } from 'vitest'
 import { CountingSource } from './counting-source.ts'
 import { json, loopbackServer } from './loopback-server.ts'
@@ -130,4 +132,34 @@ test('in a page, apis that are missing are missed all the same', () => {
   for (const apis of [undefined, null, [], [undefined], [null], [{}], [{ url: undefined }], ''] as unknown as Apis[]) {
     expect(() => authenticatedFetch(new CountingSource(), { apis }), JSON.stringify(apis)).toThrow(OAuthError)
   }
+})
+
+test('headers of a request with a body survive interception', async () => {
+  const seen: (string | null)[][] = []
+  const network = setupServer(
+    http.post('https://api.example/orders', async ({ request }) => {
+      seen.push([request.headers.get('x-own'), request.headers.get('authorization'), await request.text()])
+      return new HttpResponse(null, { status: seen.length > 1 ? 200 : 401 })
+    }),
+  )
+  network.listen({ onUnhandledFrame: 'error' })
+  try {
+    const api = authenticatedFetch(new CountingSource(), { apis: 'https://api.example/' })
+    const headers = { 'x-own': '1' }
+    expect((await api('https://api.example/orders', { method: 'POST', body: 'x', headers })).status).toBe(200)
+    expect(seen).toEqual([
+      ['1', 'Bearer token-1', 'x'],
+      ['1', 'Bearer token-2', 'x'],
+    ])
+  } finally {
+    network.close()
+  }
+})
+
+test('an aborted signal ends the wait for a source that does not look at it', async () => {
+  const controller = new AbortController()
+  const source = { getAccessToken: () => new Promise<string>(() => {}) }
+  const call = authenticatedFetch(source, { apis: 'https://api.example/' })('https://api.example/', controller)
+  controller.abort(new Error('enough'))
+  await expect(call).rejects.toThrow('enough')
 })

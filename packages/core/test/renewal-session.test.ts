@@ -616,3 +616,25 @@ test("a grant of the app's own may leave out what is not known, and is put in or
   const nothing = new TokenManager((async () => undefined) as unknown as Grant, options)
   expect((await outcome(nothing.getAccessToken())).error).toMatchObject({ code: 'invalid-response' })
 })
+
+test('subscribe needs no this, and the same listener may come twice', async () => {
+  const { subscribe, ...source } = { subscribe: password({ ...sourceAt(testAuthorizationServer()).options, ...USER }) }
+    .subscribe as TokenManager & Record<string, unknown>
+  expect(source).toBeDefined()
+  let heard = 0
+  const listener = () => heard++
+  const stop = subscribe(listener)
+  subscribe(listener)
+  stop()
+  await turns(10)
+  expect(heard).toBe(1) // unknown → signedOut, told to the one that is left
+})
+
+test('options that cannot work are said at once', () => {
+  const { options } = sourceAt(testAuthorizationServer())
+  for (const wrong of [{ timeout: -1 }, { timeout: Number.NaN }, { store: {} }]) {
+    expect(() => clientCredentials({ ...options, ...wrong } as never)).toThrow(
+      expect.objectContaining({ code: 'invalid-options' }),
+    )
+  }
+})
