@@ -45,7 +45,8 @@ export async function worker({ done, ...options }: PartOptions): Promise<void> {
 
     const [failed] = outcomes.filter((outcome) => outcome !== 200)
     assert(failed === undefined, `a call came to ${failed instanceof Error ? failed.message : failed}`)
-    assert(orders.served === outcomes.length, `${outcomes.length} calls made, ${orders.served} served`)
+    const unheard = orders.served - outcomes.length // the last call may have been served and given up on its way back
+    assert(unheard === 0 || unheard === 1, `${outcomes.length} calls made, ${orders.served} served`)
     assert(refused() > 0, 'no token request was answered 503')
     assert(bought() === LIFETIMES + 1, `${bought()} tokens bought for ${LIFETIMES} lifetimes`)
     return 0
