@@ -21,14 +21,8 @@ export async function within<T>(ms: number, late: () => Error, work: (signal: Ab
 
 /** Waits until `work` has settled, however, but no longer than `ms` milliseconds. */
 export function settledWithin(ms: number, work: Promise<unknown>): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms)
-    const settled = () => {
-      clearTimeout(timer)
-      resolve()
-    }
-    work.then(settled, settled)
-  })
+  const settled = () => {}
+  return within(ms, Error, () => work).then(settled, settled)
 }
 
 /** Waits for `shared` until the caller's own signal aborts; `shared` goes on. */
@@ -40,10 +34,4 @@ export function unlessAborted<T>(shared: Promise<T>, signal: AbortSignal | undef
     if (signal.aborted) return abort()
     signal.addEventListener('abort', abort, { once: true })
   })
-}
-
-/** In Node a timer keeps the process alive unless told otherwise; elsewhere it is a number. */
-export function unreferenced(timer: unknown): void {
-  if (typeof timer === 'object' && timer !== null && 'unref' in timer && typeof timer.unref === 'function')
-    timer.unref()
 }

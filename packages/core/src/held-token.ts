@@ -2,9 +2,7 @@ import { type Thresholds, thresholds } from './renewal-policy.ts'
 import type { StoredToken } from './session-record.ts'
 
 /** How far wall and monotonic clock may drift apart before it looks like sleep or a changed clock, milliseconds. */
-const GAP = 2000
-
-export type Phase = 'fresh' | 'should-renew' | 'must-renew' | 'expired'
+export const GAP = 2000
 
 /** A token in memory, with its own two clocks (R10): what has elapsed is the larger of wall and monotonic time. */
 export class HeldToken {
@@ -20,11 +18,11 @@ export class HeldToken {
   constructor(stored: StoredToken, factor: number) {
     const { accessToken, issuedAt, expiresAt } = stored
     const age = Date.now() - issuedAt
+    const lifetime = expiresAt - issuedAt
     this.stored = stored
     this.promise = Promise.resolve(accessToken)
     // A token from the future (the clock was set back, perhaps while nothing ran) counts as one to renew at once.
-    this.#thresholds =
-      age < 0 ? { should: 0, must: 0, expired: expiresAt - issuedAt } : thresholds(expiresAt - issuedAt, factor)
+    this.#thresholds = age < 0 ? { should: 0, must: 0, expired: lifetime } : thresholds(lifetime, factor)
     this.#issuedAt = issuedAt
     this.#issuedAtMonotonic = performance.now() - Math.max(age, 0)
   }
@@ -42,19 +40,8 @@ export class HeldToken {
     return Math.max(Date.now() - this.#issuedAt, performance.now() - this.#issuedAtMonotonic)
   }
 
-  get phase(): Phase {
-    const { age } = this
-    const { should, must, expired } = this.#thresholds
-    return age < should ? 'fresh' : age < must ? 'should-renew' : age < expired ? 'must-renew' : 'expired'
-  }
-
-  /** Milliseconds until it should be renewed. */
-  get untilRenewal(): number {
-    return Math.max(0, this.#thresholds.should - this.age)
-  }
-
-  /** Milliseconds until it is expired. */
-  get untilExpiry(): number {
-    return Math.max(0, this.#thresholds.expired - this.age)
+  /** Milliseconds until it should be renewed, must be renewed or is expired; 0 from then on. */
+  until(threshold: keyof Thresholds): number {
+    return Math.max(0, this.#thresholds[threshold] - this.age)
   }
 }

@@ -11,12 +11,20 @@ export function sessionEnded(reason: SessionEnd['reason'], cause?: OAuthError): 
 }
 
 /** What callers get while a failure forbids to ask: when to come back, and why. */
-export function duringBackOff({ code, retryAt }: Failure, last: OAuthError | undefined): OAuthError {
-  const until = new Date(retryAt).toISOString()
-  return new TokenUnavailableError(code, `The last attempt failed (${code}); not asked again before ${until}`, {
-    cause: last,
+export function unavailable({ code, retryAt }: Failure, last: OAuthError | undefined): OAuthError {
+  const why = last?.message ?? `The last attempt failed (${code})`
+  return new TokenUnavailableError(code, `${why}; not asked again before ${new Date(retryAt).toISOString()}`, {
+    cause: last?.cause ?? last,
     fix: last?.fix,
     retryAt,
+  })
+}
+
+/** An API refuses every token as soon as it is issued: the next one is asked for in `wait` milliseconds. */
+export function tokenRejected(wait: number): OAuthError {
+  return new TokenUnavailableError('token-rejected', 'The API refuses every new token', {
+    retryAt: Date.now() + wait,
+    fix: 'Check that the API takes tokens of this issuer, with this audience and scope.',
   })
 }
 

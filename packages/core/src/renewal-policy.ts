@@ -1,3 +1,4 @@
+import type { OAuthError } from './errors.ts'
 import type { Failure } from './session-record.ts'
 
 /** Milliseconds after a token's issue at which it should be renewed, must be renewed, and is expired. */
@@ -35,6 +36,12 @@ export function nextFailure(
   const retryAt =
     told > now ? Math.min(told, now + LONGEST_WAIT) : Math.round(now + delay / 2 + (Math.random() * delay) / 2)
   return { code, count, at: now, retryAt }
+}
+
+/** What failed here last, and when it is looked at again. */
+export interface Failed {
+  readonly error: OAuthError
+  readonly failure: Failure
 }
 
 /** The longest that a server's `Retry-After` is obeyed, milliseconds. */

@@ -8,93 +8,92 @@ import {
 } from './errors.ts'
 import { completed } from './grant.ts'
 import type { HeldToken } from './held-token.ts'
-import { lostLease, sessionEnded } from './renewal-errors.ts'
-import {
-  assertAskable,
-  assertMine,
-  assertSameUser,
-  discard,
-  end,
-  fail,
-  type Renewal,
-  refusalsOf,
-  save,
-  storageFailed,
-  usable,
-  write,
-} from './renewal-outcome.ts'
-import { type SessionRecord, succeeded, told } from './session-record.ts'
+import { lostLease, ours, sessionEnded, tokenRejected, unavailable } from './renewal-errors.ts'
+import { forbids, nextFailure, refusalsAfter, renewalDelay } from './renewal-policy.ts'
+import type { SessionCopy } from './session-copy.ts'
+import type { Wanted } from './session-options.ts'
+import { ended, type SessionEnd, type SessionRecord, succeeded, told } from './session-record.ts'
 import { tokenParameters } from './token-parameters.ts'
 import type { Issued } from './token-set.ts'
+
+/** One renewal: what is wanted, and under which circumstances. */
+export interface Renewal extends Wanted {
+  readonly session: SessionCopy
+  /** Tokens that an API refused. */
+  readonly rejected: ReadonlySet<string>
+  /** Breaks through a back-off: the network has just returned. */
+  readonly probe: boolean
+  /** Whether nobody signed in or out here since it began. */
+  readonly isCurrent: () => boolean
+  /** Whether, besides, the lock is still held. */
+  readonly isMine: () => boolean
+  /** R12: the store can be neither read nor locked. */
+  readonly storeError?: StoreError | undefined
+}
 
 /**
  * R5, under the lock: re-read → check the lease → journal "sending" → request → replace if unchanged. Rejects with an
  * `OAuthError`; what the failure means for the session is in the record by then.
  */
 export async function renew(renewal: Renewal): Promise<HeldToken> {
-  const { copy, tokenKey, rejected } = renewal
-  await copy.refresh()
+  const { session, tokenKey, rejected, storeError } = renewal
+  if (!storeError) await session.load()
   assertMine(renewal)
-  const held = copy.held.get(tokenKey)
-  if (held?.phase === 'fresh' && !rejected.has(held.stored.accessToken)) {
-    renewal.refusals.clear() // a sibling did better
+  const held = session.held.get(tokenKey)
+  const refused = held && rejected.has(held.stored.accessToken)
+  if (!refused && held?.until('should')) {
+    session.failed.clear() // a sibling did better
     return held
   }
-  const stored = copy.base
-  assertAskable(renewal, stored)
-  const record = { ...stored, refusals: held && rejected.has(held.stored.accessToken) ? refusalsOf(stored, held) : 0 }
-  return record.refreshToken === undefined ? ask(renewal, record) : refresh(renewal, record, record.refreshToken)
-}
-
-/** R12, the store cannot be read or locked: a grant that can ask again goes on from memory, the others wait. */
-export async function renewWithoutStore(renewal: Renewal, cause: StoreError): Promise<HeldToken> {
-  const { copy, tokenKey } = renewal
-  const record = copy.base
-  assertAskable(renewal, record)
-  renewal.degraded('the token store fails, tokens live in memory', cause)
-  // A refresh token that could never be stored is nobody else's.
-  if (record.refreshToken !== undefined && (await copy.isOurs(record.refreshToken))) {
-    return refresh(renewal, record, record.refreshToken)
+  const { base } = session
+  assertAskable(renewal, base)
+  const record = { ...base, refusals: refused ? refusalsOf(base, held) : 0 }
+  const { refreshToken } = record
+  if (storeError) session.options.degraded('the token store fails, tokens live in memory', storeError)
+  // A refresh token that others may have waits for the store.
+  if (refreshToken && !(storeError && (await session.isShared(refreshToken)))) {
+    return refresh(renewal, record, refreshToken)
   }
-  let tokenSet: Issued
-  try {
-    tokenSet = await issued(renewal)
-  } catch (error) {
-    if (!(error instanceof LoginRequiredError)) return fail(renewal, record, error)
-    throw copy.unsaved && record.ended ? sessionEnded(record.ended.reason) : storageFailed(renewal, cause)
-  }
-  if (renewal.superseded()) return discard(renewal, tokenSet)
-  copy.keep(told(succeeded({ ...record, refreshToken: undefined }, tokenKey, tokenSet), 'issued'))
-  return usable(renewal)
-}
-
-async function ask(renewal: Renewal, record: SessionRecord): Promise<HeldToken> {
-  let tokenSet: Issued
-  try {
-    tokenSet = await issued(renewal)
-  } catch (error) {
-    if (!(error instanceof LoginRequiredError)) return fail(renewal, record, error)
-    const valid = [...renewal.copy.held.values()].some((held) => held.phase !== 'expired')
-    if (valid || Object.keys(record.tokens).length === 0) throw record.ended ? sessionEnded(record.ended.reason) : error
+  return ask(renewal, { ...record, refreshToken: undefined }, (error) => {
+    const { ended: over, tokens } = record
+    if (over && (!storeError || session.unsaved)) throw sessionEnded(over.reason)
+    if (storeError) return fail(renewal, record, storeError)
+    const valid = [...session.held.values()].some((other) => other.until('expired'))
+    if (valid || Object.keys(tokens).length === 0) throw error
     return end(renewal, record, 'expired', error)
+  })
+}
+
+/** What the grant does when there is nothing to refresh; `over` where that needs a person. */
+async function ask(
+  renewal: Renewal,
+  record: SessionRecord,
+  over: (error: LoginRequiredError) => Promise<never>,
+): Promise<HeldToken> {
+  const { session, request } = renewal
+  const { grant, client } = session.options
+  const late = () => new TokenUnavailableError('timeout', 'The grant did not answer')
+  let tokenSet: Issued
+  try {
+    tokenSet = await completed(() => within(3 * client.timeout, late, async () => grant(client, request)))
+  } catch (error) {
+    return error instanceof LoginRequiredError ? over(error) : fail(renewal, record, error)
   }
-  return save(renewal, record, tokenSet, 'issued')
+  return save(renewal, record, { ...tokenSet, scope: tokenSet.scope ?? request.scope }, 'issued')
 }
 
 async function refresh(renewal: Renewal, before: SessionRecord, refreshToken: string): Promise<HeldToken> {
-  const { client, request, own } = renewal
+  const { session, request } = renewal
+  const { client, own, warn } = session.options
   // Many servers that rotate shrink the session for good when they are asked for less than it has.
-  const { scope, resource } = request
-  const otherScope = scope === own.request.scope ? undefined : scope
-  const otherResource = String(resource) === String(own.request.resource) ? undefined : resource
-  const parameters = tokenParameters({ scope: otherScope, resource: otherResource, parameters: request.parameters })
-  if (otherScope !== undefined) {
-    renewal.warn('A refresh asks for other scope than the session has: some servers keep it that narrow from then on')
-  }
+  const scope = request.scope === own.request.scope ? undefined : request.scope
+  const resource = String(request.resource) === String(own.request.resource) ? undefined : request.resource
+  if (scope !== undefined) warn('A refresh asks for other scope than the session has: some servers keep it that narrow')
+  const parameters = tokenParameters({ ...request, scope, resource })
   parameters.set('refresh_token', refreshToken)
   // Whoever comes after a crash learns from the journal that this refresh token may be spent.
-  const record = await write(renewal, { ...before, sending: before.sending ?? Date.now() })
-  if (record === undefined) throw lostLease()
+  if (!(await write(renewal, { ...before, sending: before.sending ?? Date.now() }))) throw lostLease()
+  const record = session.base
   let lost = before.sending !== undefined
   for (;;) {
     let sent = false
@@ -109,8 +108,7 @@ async function refresh(renewal: Renewal, before: SessionRecord, refreshToken: st
     } catch (error) {
       const { code } = error as OAuthError
       if (code === 'credentials-refused') return refused(renewal, record, error as OAuthError, lost)
-      const noAnswer = sent && (code === 'network' || code === 'timeout')
-      if (noAnswer && !lost) {
+      if (sent && (code === 'network' || code === 'timeout') && !lost) {
         lost = true // R11: once more with the same refresh token, for the answer may be all that was lost
         continue
       }
@@ -123,22 +121,130 @@ async function refresh(renewal: Renewal, before: SessionRecord, refreshToken: st
 
 /** R6: the server refused the refresh token. Is it still the newest? Can the grant ask again? Else it is over. */
 async function refused(renewal: Renewal, record: SessionRecord, error: OAuthError, lost: boolean): Promise<HeldToken> {
-  const { copy } = renewal
-  if (!copy.unsaved) await copy.refresh()
-  if (copy.record?.refreshToken !== record.refreshToken) throw lostLease()
-  const rest = { ...record, refreshToken: undefined, sending: undefined }
-  let tokenSet: Issued
-  try {
-    tokenSet = await issued(renewal)
-  } catch (asked) {
-    if (!(asked instanceof LoginRequiredError)) return fail(renewal, rest, asked)
-    return end(renewal, record, lost ? 'rotation-lost' : 'refused', error)
-  }
-  return save(renewal, rest, tokenSet, 'issued')
+  const { session } = renewal
+  if (!session.unsaved) await session.load()
+  if (session.record?.refreshToken !== record.refreshToken) throw lostLease()
+  return ask(renewal, { ...record, refreshToken: undefined, sending: undefined }, () =>
+    end(renewal, record, lost ? 'rotation-lost' : 'refused', error),
+  )
 }
 
-async function issued({ grant, client, request }: Renewal): Promise<Issued> {
-  const late = () => new TokenUnavailableError('timeout', 'The grant did not answer')
-  const tokenSet = await completed(() => within(3 * client.timeout, late, async () => grant(client, request)))
-  return { ...tokenSet, scope: tokenSet.scope ?? request.scope }
+/** Writes what was issued, unless the session that it belongs to is over: then it is revoked. */
+async function save(
+  renewal: Renewal,
+  before: SessionRecord,
+  tokenSet: Issued,
+  event: 'issued' | 'renewed',
+): Promise<HeldToken> {
+  const { session, tokenKey, isCurrent, storeError } = renewal
+  const { counts, client, degraded } = session.options
+  let next = told(succeeded(before, tokenKey, tokenSet), event)
+  for (let tries = 0; tries < 3 && isCurrent(); tries++) {
+    if (storeError) session.keep(next)
+    if (storeError || (await session.write(next))) {
+      session.failed.clear()
+      if (before.lastSuccessAt !== undefined) counts.renewals++
+      return usable(renewal)
+    }
+    try {
+      await session.load()
+    } catch (error) {
+      degraded('a session could not be written and lives in memory', error)
+      session.keep(next)
+      return usable(renewal)
+    }
+    const { record } = session
+    if (record?.ended || record?.refreshToken !== before.refreshToken) break
+    next = { ...next, version: session.base.version }
+  }
+  if (session.record && !session.record.ended) throw lostLease()
+  if (tokenSet.refreshToken) {
+    await client.revoke(tokenSet.refreshToken, 'refresh_token').catch((error) => {
+      degraded('a refresh token that came after the end of its session could not be revoked', error)
+    })
+  }
+  throw sessionEnded('signed-out')
+}
+
+async function end(
+  renewal: Renewal,
+  record: SessionRecord,
+  reason: SessionEnd['reason'],
+  cause: OAuthError,
+): Promise<never> {
+  const error = cause instanceof AuthorizationServerError ? cause.error : undefined
+  const { lastSuccessAt } = record
+  const over = ended(record, { reason, origin: 'server', error, lastSuccessAt, at: Date.now() })
+  throw (await write(renewal, over)) ? sessionEnded(reason, cause) : lostLease()
+}
+
+/** Remembers a failure (R8), in the record where it may work later, and throws it. */
+async function fail(renewal: Renewal, record: SessionRecord, thrown: unknown): Promise<never> {
+  const { session, tokenKey, isCurrent, storeError } = renewal
+  const { counts, own } = session.options
+  const error = ours(thrown)
+  const { code, retryable } = error
+  if (code === 'busy') throw error
+  const before = session.failed.get('')
+  if (isOfCredentials(error) && before?.error === error) throw error // nothing was sent
+  counts.failures++
+  const scope = code === 'request-refused' && tokenKey !== own.tokenKey ? tokenKey : ''
+  const isShared = retryable && error !== storeError
+  const last = isShared ? record.failures?.[scope] : session.failed.get(scope)?.failure
+  const failure = nextFailure(last, code, error instanceof TokenUnavailableError ? error.retryAt : 0)
+  session.failed.set(scope, { error, failure })
+  const failures = isShared ? { ...record.failures, [scope]: failure } : record.failures
+  const next = told({ ...record, failures }, 'failed', error instanceof AuthorizationServerError ? error.error : code)
+  if (storeError) {
+    if (isShared && isCurrent()) session.keep(next)
+  } else if (!(await write(renewal, next)) && isCurrent()) {
+    throw lostLease() // somebody else went on meanwhile, perhaps with success
+  }
+  throw retryable ? unavailable(failure, error) : error
+}
+
+/** False where somebody else's write, or a sign-in or sign-out here, came first. */
+async function write({ session, isCurrent }: Renewal, record: SessionRecord): Promise<boolean> {
+  return isCurrent() && session.write(record)
+}
+
+function assertMine({ isMine }: Renewal): void {
+  if (!isMine()) throw lostLease()
+}
+
+function assertAskable({ probe, tokenKey, session }: Renewal, record: SessionRecord): void {
+  if (probe) return
+  for (const scope of ['', tokenKey]) {
+    const failed = session.failed.get(scope)
+    if (failed && !failed.error.retryable && !isOfCredentials(failed.error) && forbids(failed.failure)) {
+      throw failed.error
+    }
+    const failure = record.failures?.[scope]
+    if (failure && forbids(failure)) throw unavailable(failure, failed?.error)
+  }
+}
+
+/** R7: these are asked for every time, and sent only where they have changed. */
+function isOfCredentials({ code }: OAuthError): boolean {
+  return code === 'client-refused' || code === 'credentials-refused'
+}
+
+function assertSameUser({ claims }: SessionRecord, tokenSet: Issued): void {
+  if (!claims || !tokenSet.claims || claims.sub === tokenSet.claims.sub) return
+  throw new TokenUnavailableError('invalid-response', 'The ID token of a refresh is of another user')
+}
+
+/** How many tokens in a row were refused as soon as they were issued; throws while the next one has to wait (R8). */
+function refusalsOf({ refusals = 0 }: SessionRecord, held: HeldToken): number {
+  const wait = renewalDelay(refusals) - held.age
+  if (wait > 0) throw tokenRejected(wait)
+  return refusalsAfter(refusals, held.age)
+}
+
+/** The renewed token, unless the server issued once more what an API had refused. */
+function usable({ session, tokenKey, rejected }: Renewal): HeldToken {
+  const held = session.held.get(tokenKey)
+  if (!held) throw lostLease()
+  if (rejected.has(held.stored.accessToken)) throw tokenRejected(renewalDelay(session.base.refusals ?? 0))
+  return held
 }

@@ -14,26 +14,18 @@ export type SessionSnapshot =
     }
 
 /** What a session looks like now. */
-export function snapshotOf({ known, copy, stale, signedOutAt }: Session, asksAgain: boolean): SessionSnapshot {
-  const { record, held } = copy
+export function snapshotOf({ known, base, held, failed, signedOutAt, options }: Session): SessionSnapshot {
   if (!known) return { status: 'unknown' }
-  if (record?.ended) {
-    const { ended } = record
+  const { ended, refreshToken, claims, failures } = base
+  if (ended) {
     const byAnother = ended.origin === 'user' && ended.at !== signedOutAt
     return { status: 'signedOut', ended: byAnother ? { ...ended, origin: 'another' } : ended }
   }
-  const renewable = record?.refreshToken !== undefined
-  if (
-    !record ||
-    !(renewable || (asksAgain && held.size > 0) || [...held.values()].some((token) => token.phase !== 'expired'))
-  ) {
+  const tokens = [...held.values()]
+  const renewable = refreshToken !== undefined || options.asksAgain
+  if (!refreshToken && !(options.asksAgain ? tokens.length : tokens.some((token) => token.until('expired')))) {
     return { status: 'signedOut' }
   }
-  const freshness = stale ? 'stale' : 'fresh'
-  return { status: 'signedIn', claims: record.claims, freshness, renewable: renewable || asksAgain }
-}
-
-/** Whether anything that a listener can see is different. */
-export function differs(one: SessionSnapshot, other: SessionSnapshot): boolean {
-  return JSON.stringify(one) !== JSON.stringify(other)
+  const stale = failures?.[''] || failed.get('')?.error.retryable === false
+  return { status: 'signedIn', claims, freshness: stale ? 'stale' : 'fresh', renewable }
 }

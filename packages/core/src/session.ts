@@ -1,12 +1,11 @@
-import { settledWithin, unlessAborted, unreferenced, within } from './deadline.ts'
-import { type OAuthError, StoreError, TokenUnavailableError } from './errors.ts'
-import type { HeldToken } from './held-token.ts'
-import { LocalLocks, underLock } from './lock.ts'
-import { renew, renewWithoutStore } from './renewal.ts'
-import { type Refusal, retryAt } from './renewal-outcome.ts'
+import { settledWithin, unlessAborted, within } from './deadline.ts'
+import { OAuthError, StoreError, TokenUnavailableError } from './errors.ts'
+import { GAP, type HeldToken } from './held-token.ts'
+import { underLock } from './lock.ts'
+import { type Renewal, renew } from './renewal.ts'
 import { PROBE_INTERVAL } from './renewal-policy.ts'
 import { SessionCopy } from './session-copy.ts'
-import type { SessionOptions, Wanted } from './session-options.ts'
+import type { Wanted } from './session-options.ts'
 import { emptyRecord, ended, type SessionRecord, succeeded, told } from './session-record.ts'
 import type { Issued } from './token-set.ts'
 import type { AccessTokenRequest } from './token-source.ts'
@@ -15,18 +14,14 @@ import type { AccessTokenRequest } from './token-source.ts'
 const FIRST_SAVE = 1000
 const LAST_SAVE = 60_000
 
-/** One record and everything that happens to it: served from memory, renewed once for all who ask, kept in the store. */
-export class Session {
-  readonly #options: SessionOptions
-  readonly copy: SessionCopy
+/** One session and everything that happens to it: served from memory, renewed once for all who ask, kept in the store. */
+export class Session extends SessionCopy {
   readonly #flights = new Map<string, { rejected: Set<string>; promise: Promise<HeldToken> }>()
-  readonly #refusals = new Map<string, Refusal>()
-  readonly #locks = new LocalLocks()
+  #last: Promise<unknown> = Promise.resolve()
   #saveDelay = FIRST_SAVE
   #loading: Promise<void> | undefined
   #timer: ReturnType<typeof setTimeout> | undefined
   #unwatch: (() => void) | undefined
-  #generation = 0
   #disposed = false
   #lastProbe: number = Number.NEGATIVE_INFINITY
   /** The store has been read, or has failed to be. */
@@ -34,27 +29,21 @@ export class Session {
   /** Wall clock minus monotonic clock when the store was read last. */
   drift: number = Number.NaN
   signedOutAt: number | undefined
-  readonly counts: { renewals: number; failures: number } = { renewals: 0, failures: 0 }
-
-  constructor(options: SessionOptions) {
-    this.#options = options
-    this.copy = new SessionCopy(options)
-  }
 
   /** A token that is valid now: from memory, else by a renewal that all callers share. */
   async token(wanted: Wanted, { rejectedToken, signal }: AccessTokenRequest): Promise<HeldToken> {
+    const { tokenKey } = wanted
     signal?.throwIfAborted()
     // A store that hangs delays a token that is valid by a second at most.
-    const left = this.copy.held.get(wanted.tokenKey)?.untilExpiry
+    const left = this.held.get(tokenKey)?.until('expired')
     await unlessAborted(left ? settledWithin(Math.min(1000, left / 2), this.ready()) : this.ready(), signal)
-    const held = this.copy.held.get(wanted.tokenKey)
+    const held = this.held.get(tokenKey)
     if (held && held.stored.accessToken !== rejectedToken) {
-      const { phase } = held
-      if (phase === 'fresh') return held
-      if (phase !== 'expired' && retryAt(wanted.tokenKey, this.copy.record, this.#refusals) > 0) return held
+      const valid = held.until('expired') > 0
+      if (held.until('should') > 0 || (valid && this.retryAt(tokenKey) > 0)) return held
       const renewal = this.#flight(wanted)
-      if (phase === 'should-renew') return held
-      if (phase === 'must-renew') return unlessAborted(this.#orElse(renewal, wanted.tokenKey, held), signal)
+      if (held.until('must') > 0) return held
+      if (valid) return unlessAborted(this.#orElse(renewal, tokenKey, held), signal)
     }
     const renewed = await unlessAborted(this.#flight(wanted, rejectedToken), signal)
     if (renewed.stored.accessToken !== rejectedToken) return renewed
@@ -63,22 +52,21 @@ export class Session {
 
   /** The store has been read once, and again after every gap in time (R1). */
   ready(): Promise<void> {
-    const drift = Date.now() - performance.now()
-    if (!(Math.abs(drift - this.drift) < 2000)) this.#loading ??= this.reload()
+    const moved = Math.abs(Date.now() - performance.now() - this.drift)
+    if (!(moved < GAP)) this.#loading ??= this.reload()
     return this.#loading ?? Promise.resolve()
   }
 
   /** Makes what the store holds the copy; a store that fails leaves it as it is. */
   async reload(): Promise<void> {
     try {
-      const { key } = await this.copy.identity()
+      const { key } = await this.identity()
       this.#watch(key)
-      await this.copy.refresh()
+      await this.load()
     } catch (error) {
-      this.#options.degraded('the token store cannot be read', error)
+      this.options.degraded('the token store cannot be read', error)
     }
-    this.drift = Date.now() - performance.now()
-    this.known = true
+    this.#looked()
     this.#loading = undefined
     this.#settled()
   }
@@ -88,43 +76,32 @@ export class Session {
     this.drift = Number.NaN // nothing is served from memory until the store has been looked at
     await this.ready()
     const now = performance.now()
-    if (
-      retryAt(this.#options.own.tokenKey, this.copy.record, this.#refusals) === 0 ||
-      now - this.#lastProbe < PROBE_INTERVAL
-    )
-      return
+    if (!this.retryAt(this.options.own.tokenKey) || now - this.#lastProbe < PROBE_INTERVAL) return
     this.#lastProbe = now
     this.#renewBehind(true)
   }
 
   /** A new sign-in takes the place of whatever was there. */
   async begin(tokenSet: Issued): Promise<void> {
-    this.#generation++
-    const base = emptyRecord(this.copy.record)
-    await this.copy.overwrite(told(succeeded(base, this.#options.own.tokenKey, tokenSet), 'issued', 'signed in'))
-    this.known = true
-    this.drift = Date.now() - performance.now()
+    const record = succeeded(emptyRecord(this.record), this.options.own.tokenKey, tokenSet)
+    this.keep(told(record, 'issued', 'signed in'), 'replacement')
+    await this.save()
+    this.#looked()
     this.#settled()
   }
 
   /** Ends the session here at once, then in the store; resolves with the records that it had, for their tokens to be revoked. */
   async signOut(): Promise<SessionRecord[]> {
-    this.#generation++
-    const here = this.copy.record
+    const here = this.record
     const at = Date.now()
     this.signedOutAt = at
     const end = { reason: 'signed-out', origin: 'user', at, lastSuccessAt: here?.lastSuccessAt } as const
-    const written = this.copy.overwrite(ended(here ?? emptyRecord(), end))
+    this.keep(ended(here ?? emptyRecord(), end), 'replacement')
     this.known = true
     this.#settled()
-    const stored = await written
+    const stored = await this.save()
     this.#settled()
     return [here, stored].filter((record) => record !== undefined)
-  }
-
-  /** Whether the last renewal failed. */
-  get stale(): boolean {
-    return this.copy.record?.failures?.[''] !== undefined || this.#refusals.get('')?.error.retryable === false
   }
 
   dispose(): void {
@@ -134,19 +111,25 @@ export class Session {
     this.#unwatch = undefined
   }
 
+  #looked(): void {
+    this.known = true
+    this.drift = Date.now() - performance.now()
+  }
+
   /** R4: one renewal per token at a time; whoever comes meanwhile shares it, and its deadline. */
   #flight(wanted: Wanted, rejectedToken?: string, probe = false): Promise<HeldToken> {
-    let flight = this.#flights.get(wanted.tokenKey)
+    const { tokenKey } = wanted
+    let flight = this.#flights.get(tokenKey)
     if (flight === undefined) {
       const rejected = new Set<string>()
       const flown = this.#fly(wanted, rejected, probe).finally(() => {
-        this.#flights.delete(wanted.tokenKey)
+        this.#flights.delete(tokenKey)
         this.#settled()
       })
-      const { timeout } = this.#options.client
-      const late = () => new TokenUnavailableError('timeout', `No token within ${5 * timeout} ms`)
-      flight = { rejected, promise: within(5 * timeout, late, () => flown) }
-      this.#flights.set(wanted.tokenKey, flight)
+      const most = 5 * this.options.client.timeout
+      const late = () => new TokenUnavailableError('timeout', `No token within ${most} ms`)
+      flight = { rejected, promise: within(most, late, () => flown) }
+      this.#flights.set(tokenKey, flight)
       flight.promise.catch(() => {}) // what it means is in the record, and told to those who wait
     }
     if (rejectedToken !== undefined) flight.rejected.add(rejectedToken)
@@ -154,93 +137,79 @@ export class Session {
   }
 
   async #fly(wanted: Wanted, rejected: ReadonlySet<string>, probe: boolean): Promise<HeldToken> {
-    const { client, store, degraded } = this.#options
-    const { key } = await this.copy.identity()
+    const { client, degraded } = this.options
+    const { key } = await this.identity()
     for (let again = true; ; again = false) {
-      const generation = this.#generation
-      const superseded = () => generation !== this.#generation
-      const { copy, counts } = this
-      const renewal = {
-        ...this.#options,
-        ...wanted,
-        copy,
-        counts,
-        refusals: this.#refusals,
-        rejected,
-        probe,
-        superseded,
-      }
+      const { store, intent } = this
+      const isCurrent = () => intent === this.intent
+      const renewal: Renewal = { session: this, ...wanted, rejected, probe, isCurrent, isMine: isCurrent }
       try {
+        if (store === undefined) return await this.#alone(() => renew(renewal))
         return await underLock(store, key, client.timeout, degraded, (lease) =>
-          renew({ ...renewal, leased: () => lease.valid() }),
+          renew({ ...renewal, isMine: () => isCurrent() && lease.valid() }),
         )
       } catch (error) {
-        if (error instanceof StoreError) {
-          return await this.#locks.run('', () => renewWithoutStore({ ...renewal, leased: () => true }, error))
-        }
-        if (!again || (error as OAuthError).code !== 'busy') throw error
+        if (error instanceof StoreError) return await this.#alone(() => renew({ ...renewal, storeError: error }))
+        if (!again || !(error instanceof OAuthError && error.code === 'busy')) throw error
       }
     }
   }
 
+  /** One after another, where no store has a lock. */
+  #alone<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#last.then(work)
+    this.#last = turn.catch(() => {}) // the next one has its own outcome
+    return turn
+  }
+
   /** R2: the renewal or, where that fails or takes half of the time that is left, the token that is still valid. */
   async #orElse(renewal: Promise<HeldToken>, tokenKey: string, before: HeldToken): Promise<HeldToken> {
-    await settledWithin(before.untilExpiry / 2, renewal)
-    const held = this.copy.held.get(tokenKey)
-    return held && held.phase !== 'expired' ? held : renewal
+    await settledWithin(before.until('expired') / 2, renewal)
+    const held = this.held.get(tokenKey)
+    return held?.until('expired') ? held : renewal
   }
 
   /** After every change, outside of the lock. */
   #settled(): void {
-    this.#options.changed()
+    this.options.changed()
     this.#schedule()
   }
 
   /** Timers only help along (R10): freshness is checked at use. None keeps a process alive. */
   #schedule(): void {
     clearTimeout(this.#timer)
-    const { copy } = this
-    const own = copy.held.get(this.#options.own.tokenKey)
-    const notBefore = retryAt(this.#options.own.tokenKey, this.copy.record, this.#refusals)
+    const { own, asksAgain } = this.options
+    const held = this.held.get(own.tokenKey)
     let delay = Number.POSITIVE_INFINITY
-    if (copy.unsaved) delay = this.#saveDelay
-    else this.#saveDelay = FIRST_SAVE
-    if (copy.unsaved) this.#saveDelay = Math.min(this.#saveDelay * 2, LAST_SAVE)
-    else if (own && copy.record?.refreshToken !== undefined) delay = Math.max(own.untilRenewal, notBefore - Date.now())
-    else if (own && !this.#options.asksAgain) delay = own.untilExpiry
+    if (this.unsaved) delay = this.#saveDelay
+    else if (held && this.record?.refreshToken)
+      delay = Math.max(held.until('should'), this.retryAt(own.tokenKey) - Date.now())
+    else if (held && !asksAgain) delay = held.until('expired')
+    this.#saveDelay = this.unsaved ? Math.min(delay * 2, LAST_SAVE) : FIRST_SAVE
     if (delay === Number.POSITIVE_INFINITY || this.#disposed) return
     this.#timer = setTimeout(() => this.#act(), Math.min(delay + 1, 2 ** 31 - 1))
-    unreferenced(this.#timer)
+    Object(this.#timer).unref?.() // in Node a timer keeps the process alive unless told otherwise
   }
 
   /** What the timer is for: saves what could not be saved, and renews for those who look or have asked. */
   #act(): void {
-    const { copy } = this
-    const own = copy.held.get(this.#options.own.tokenKey)
-    if (copy.unsaved) void this.#saveAgain()
-    else if (own?.phase === 'fresh') this.#schedule()
-    else if (copy.record?.refreshToken === undefined || this.#options.watched()) this.#renewBehind()
-    else if (own?.used && own.phase !== 'expired') this.#renewBehind()
+    const { own, watched } = this.options
+    const held = this.held.get(own.tokenKey)
+    if (this.unsaved) void settledWithin(LAST_SAVE, this.save()).then(() => this.#settled())
+    else if (held?.until('should')) this.#schedule()
+    else if (!this.record?.refreshToken || watched() || (held?.used && held.until('expired'))) this.#renewBehind()
   }
 
   #watch(key: string): void {
     if (this.#disposed) return
     try {
-      this.#unwatch ??= this.#options.store.watch?.(key, () => void this.reload())
+      this.#unwatch ??= this.store?.watch?.(key, () => void this.reload())
     } catch (error) {
-      this.#options.degraded('the token store cannot tell of changes', error)
+      this.options.degraded('the token store cannot tell of changes', error)
     }
   }
 
   #renewBehind(probe = false): void {
-    this.#flight(this.#options.own, undefined, probe).catch(() => {}) // recorded
-  }
-
-  async #saveAgain(): Promise<void> {
-    if (!(await this.copy.save())) {
-      this.copy.unsaved = undefined
-      await this.reload()
-    }
-    this.#schedule()
+    this.#flight(this.options.own, undefined, probe).catch(() => {}) // recorded
   }
 }

@@ -3,17 +3,15 @@ import { within } from './deadline.ts'
 import { OAuthError, TokenUnavailableError } from './errors.ts'
 import type { Grant } from './grant.ts'
 import type { HeldToken } from './held-token.ts'
-import { memoryStore } from './memory-store.ts'
 import { drawFactor } from './renewal-policy.ts'
 import { Session } from './session.ts'
 import type { Wanted } from './session-options.ts'
 import type { SessionRecord, TimelineEvent } from './session-record.ts'
-import { differs, type SessionSnapshot, snapshotOf } from './session-snapshot.ts'
+import { type SessionSnapshot, snapshotOf } from './session-snapshot.ts'
 import type { GrantKind, SourceOptions, Stats } from './source-options.ts'
 import { tokenKeyOf } from './token-parameters.ts'
 import type { Issued, IssuedTokenSet } from './token-set.ts'
 import type { AccessTokenRequest, TokenSource } from './token-source.ts'
-import type { TokenStore } from './token-store.ts'
 import { Warnings } from './warnings.ts'
 
 /** How many tokens besides its own one manager keeps in memory; the oldest go first, and stay in the store. */
@@ -25,13 +23,13 @@ export class TokenManager implements TokenSource {
   readonly #options: SourceOptions
   readonly #kind: GrantKind
   readonly #client: Client
-  readonly #store: TokenStore
   readonly #factor: number = drawFactor()
   readonly #own: Wanted
   readonly #session: Session
   /** Those of other tokens, where every token is on its own. */
   readonly #others = new Map<string, Session>()
   readonly #listeners = new Set<{ listener: () => void }>()
+  readonly #counts = { renewals: 0, failures: 0 }
   protected readonly warnings: Warnings
   #held: HeldToken | undefined
   #snapshot: SessionSnapshot = Object.freeze({ status: 'unknown' })
@@ -42,16 +40,15 @@ export class TokenManager implements TokenSource {
     options: SourceOptions,
     kind: GrantKind = { name: 'custom', oneSession: false, asksAgain: true },
   ) {
+    const { scope, resource, parameters, store, onWarning } = options
     this.#grant = grant
     this.#options = options
     this.#kind = kind
-    this.warnings = new Warnings(options.onWarning)
+    this.warnings = new Warnings(onWarning)
     this.#client = new Client(options)
-    this.#store = options.store ?? memoryStore()
-    if (!['get', 'replace', 'lock'].every((name) => typeof this.#store[name as 'get'] === 'function')) {
+    if (store && [store.get, store.replace, store.lock].some((method) => typeof method !== 'function')) {
       throw new OAuthError('invalid-options', 'store is no TokenStore', { fix: 'Give store get, replace and lock.' })
     }
-    const { scope, resource, parameters } = options
     const request = { scope, resource, parameters }
     this.#own = { request, tokenKey: tokenKeyOf(request) }
     this.#session = this.#sessionFor(this.#own)
@@ -70,10 +67,11 @@ export class TokenManager implements TokenSource {
 
   /** The same, with what is known of the token. */
   async getTokenSet(request?: AccessTokenRequest): Promise<IssuedTokenSet> {
-    const [{ stored }, { record }] = await this.#token(request)
+    const [{ stored }, { base }] = await this.#token(request)
     const { accessToken, ...rest } = stored
-    const secrets = { accessToken: { value: accessToken }, idToken: { value: record?.idToken } }
-    return Object.defineProperties({ ...rest, claims: record?.claims }, secrets) as IssuedTokenSet
+    const { claims, idToken } = base
+    const secrets = { accessToken: { value: accessToken }, idToken: { value: idToken } }
+    return Object.defineProperties({ ...rest, claims }, secrets) as IssuedTokenSet
   }
 
   /** Who is signed in, as far as is known: one frozen object, replaced only on change. */
@@ -104,26 +102,23 @@ export class TokenManager implements TokenSource {
 
   /** What was spent and saved since the start. */
   stats(): Stats {
-    const all = [this.#session, ...this.#others.values()].map(({ counts }) => counts)
     return {
       tokenRequests: this.#client.tokenRequests,
       tokensServedFromMemory: this.#served,
-      renewals: all.reduce((sum, { renewals }) => sum + renewals, 0),
-      failures: all.reduce((sum, { failures }) => sum + failures, 0),
+      ...this.#counts,
       degradations: this.warnings.count,
     }
   }
 
   /** What happened to the session, oldest first: no secrets, and it survives a restart with the store. */
   explain(): TimelineEvent[] {
-    return [...(this.#session.copy.record?.timeline ?? []), ...this.warnings.degradations].sort(
-      (one, other) => one.at - other.at,
-    )
+    const story = [...(this.#session.base.timeline ?? []), ...this.warnings.degradations]
+    return story.sort((one, other) => one.at - other.at)
   }
 
   /** Stops timers and channels. */
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const session of [this.#session, ...this.#others.values()]) session.dispose()
+    for (const session of this.#sessions()) session.dispose()
   }
 
   /** For flows that a person takes part in. */
@@ -151,34 +146,33 @@ export class TokenManager implements TokenSource {
 
   /** Ends all sessions; resolves when the store knows, with what they held and the revocation under way. */
   protected async end(): Promise<{ records: SessionRecord[]; revoked: Promise<void> }> {
-    const ends = [this.#session, ...this.#others.values()].map((session) => session.signOut())
-    const records = (await Promise.all(ends)).flat()
+    const records = (await Promise.all(this.#sessions().map((session) => session.signOut()))).flat()
     return { records, revoked: this.#revoke(records) }
   }
 
-  async #token(request: AccessTokenRequest = {}): Promise<[HeldToken, Session['copy']]> {
+  #sessions(): Session[] {
+    return [this.#session, ...this.#others.values()]
+  }
+
+  async #token(request: AccessTokenRequest = {}): Promise<[HeldToken, Session]> {
     const wanted = this.#wanted(request)
-    let session = this.#session
-    if (wanted !== this.#own && !this.#kind.oneSession) {
-      session = this.#other(wanted)
-    }
+    const session = wanted === this.#own || this.#kind.oneSession ? this.#session : this.#other(wanted)
     const sent = this.#client.tokenRequests
     const held = await session.token(wanted, request)
     if (sent === this.#client.tokenRequests) this.#served++
     held.used = true
-    return [held, session.copy]
+    return [held, session]
   }
 
   #other(wanted: Wanted): Session {
-    const known = this.#others.get(wanted.tokenKey)
-    if (known) return known
-    for (const [key, oldest] of this.#others) {
-      if (this.#others.size < MOST_OTHERS) break
+    const others = this.#others
+    const session = others.get(wanted.tokenKey) ?? this.#sessionFor(wanted)
+    others.set(wanted.tokenKey, session)
+    for (const [key, oldest] of others) {
+      if (others.size <= MOST_OTHERS) break
       oldest.dispose()
-      this.#others.delete(key)
+      others.delete(key)
     }
-    const session = this.#sessionFor(wanted)
-    this.#others.set(wanted.tokenKey, session)
     return session
   }
 
@@ -196,8 +190,8 @@ export class TokenManager implements TokenSource {
 
   #sessionFor(own: Wanted): Session {
     const { name, principal, oneSession, asksAgain, initial } = this.#kind
-    const { issuer, clientId, sessionKey = 'default' } = this.#options
-    const { timeout } = this.#client
+    const { issuer, clientId, store, sessionKey = 'default' } = this.#options
+    const client = this.#client
     const late = () => new TokenUnavailableError('timeout', 'Nobody says whose session it is')
     const identify = async () => {
       const whose = principal ? await principal() : sessionKey
@@ -205,13 +199,14 @@ export class TokenManager implements TokenSource {
       return { key, initial: await initial?.() }
     }
     return new Session({
-      client: this.#client,
+      client,
       grant: this.#grant,
-      store: this.#store,
+      store,
       factor: this.#factor,
       asksAgain,
-      identity: () => within(timeout, late, identify),
+      identity: () => within(client.timeout, late, identify),
       own,
+      counts: this.#counts,
       changed: () => this.#changed(),
       degraded: (what, cause) => this.warnings.degraded(what, cause),
       warn: (message) => this.warnings.warn(message),
@@ -225,16 +220,14 @@ export class TokenManager implements TokenSource {
       if (refreshToken !== undefined) tokens.set(refreshToken, 'refresh_token')
       else for (const { accessToken } of Object.values(issued)) tokens.set(accessToken, 'access_token')
     }
-    const revoked = [...tokens].map(([token, kind]) => this.#client.revoke(token, kind))
-    for (const result of await Promise.allSettled(revoked)) {
-      if (result.status === 'rejected') this.warnings.warn(`A token could not be revoked: ${result.reason.message}`)
-    }
+    const failed = ({ message }: Error) => this.warnings.warn(`A token could not be revoked: ${message}`)
+    await Promise.all([...tokens].map(([token, kind]) => this.#client.revoke(token, kind).catch(failed)))
   }
 
   #changed(): void {
-    this.#held = this.#session.copy.held.get(this.#own.tokenKey)
-    const snapshot = snapshotOf(this.#session, this.#kind.asksAgain)
-    if (!differs(snapshot, this.#snapshot)) return
+    this.#held = this.#session.held.get(this.#own.tokenKey)
+    const snapshot = snapshotOf(this.#session)
+    if (JSON.stringify(snapshot) === JSON.stringify(this.#snapshot)) return
     this.#snapshot = Object.freeze(snapshot)
     for (const subscription of this.#listeners) queueMicrotask(() => this.#tell(subscription))
   }
@@ -244,7 +237,7 @@ export class TokenManager implements TokenSource {
     try {
       subscription.listener()
     } catch (error) {
-      this.warnings.warn(`A listener failed: ${(error as Error)?.message}`)
+      this.warnings.warn(`A listener failed: ${Object(error).message}`)
     }
   }
 }
