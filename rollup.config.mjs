@@ -33,7 +33,11 @@ export default ['core', 'browser', 'node'].map((name) => {
   const dir = `packages/${name}`
   const { dependencies = {} } = JSON.parse(readFileSync(`${dir}/package.json`, 'utf8'))
   return {
-    input: { index: `${dir}/src/index.ts`, ky: `${dir}/src/ky.ts` },
+    input: Object.fromEntries(
+      ['index', 'ky', 'testing']
+        .map((entry) => [entry, `${dir}/src/${entry}.ts`])
+        .filter(([, file]) => existsSync(file)),
+    ),
     external: [/^node:/, ...Object.keys(dependencies).map((d) => new RegExp(`^${d}(/|$)`))],
     plugins: [typescript, sweep(dir)],
     onwarn(warning) {

@@ -12,8 +12,8 @@ const layers: Record<number, string[]> = {
   4: ['renewal-policy.ts', 'token-parameters.ts', 'held-token.ts', 'session-options.ts', 'session-copy.ts'],
   5: ['renewal.ts', 'session.ts', 'session-snapshot.ts', 'warnings.ts'],
   6: ['source-options.ts', 'token-manager.ts'],
-  7: ['grants/*', 'api-routes.ts', 'replayable.ts', 'authenticated-fetch.ts', 'ky.ts'],
-  8: ['index.ts'],
+  7: ['grants/*', 'api-routes.ts', 'replayable.ts', 'authenticated-fetch.ts', 'ky.ts', 'testing/*'],
+  8: ['index.ts', 'testing.ts'],
 }
 
 // Who may call oauth4webapi: where the protocol is spoken. Anybody may name its types.

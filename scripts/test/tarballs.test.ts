@@ -8,7 +8,10 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { packageNames, read, root } from './sources.ts'
 
 const bin = `${root}node_modules/.bin/`
-const entries = packageNames.flatMap((name) => [`@keyturn/${name}`, `@keyturn/${name}/ky`])
+const entries = [
+  ...packageNames.flatMap((name) => [`@keyturn/${name}`, `@keyturn/${name}/ky`]),
+  '@keyturn/core/testing',
+]
 
 let app: string
 const tarballs = new Map<string, string>()

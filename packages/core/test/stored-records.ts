@@ -1,4 +1,4 @@
-import type { Lease, StoredRecord, TokenStore } from '@keyturn/core'
+import type { StoredRecord, TokenStore } from '@keyturn/core'
 
 /** A record that holds `seed`. */
 export function record(version: number, seed = 'a'): StoredRecord {
@@ -14,26 +14,6 @@ export async function increment(store: TokenStore, key: string): Promise<void> {
     if (await store.replace(key, before.version, next)) return
     await pause(Math.random() * 300)
   }
-}
-
-/** Somebody who is in the critical section until told to finish. */
-export function holder(store: TokenStore, key: string, duration?: number) {
-  const entered = Promise.withResolvers<Lease>()
-  const finished = Promise.withResolvers<string>()
-  const result = store.lock(
-    key,
-    (lease) => {
-      entered.resolve(lease)
-      return finished.promise
-    },
-    duration,
-  )
-  return { lease: entered.promise, finish: finished.resolve, result }
-}
-
-/** A token that is kept. */
-export function token(accessToken: string) {
-  return { accessToken, tokenType: 'Bearer' as const, issuedAt: 1, expiresAt: 2 }
 }
 
 /** The numbers from 0 on. */

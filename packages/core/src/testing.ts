@@ -1,0 +1,1 @@
+export { type StoreCheck, type StoreUnderTest, tokenStoreContract } from './testing/store-contract.ts'
