@@ -26,6 +26,8 @@ export class SessionCopy {
   unsaved: 'renewal' | 'replacement' | undefined
   /** Counts sign-ins and sign-outs. */
   intent = 0
+  /** When the last of them happened, epoch milliseconds. */
+  #intentAt = 0
   /** What failed here last, by token key; '' holds for all. */
   readonly failed: Map<string, Failed> = new Map()
   #identity: Promise<Identity> | undefined
@@ -131,9 +133,10 @@ export class SessionCopy {
       const before = parseRecord(found) ?? initial
       // Something else may have been asked for meanwhile.
       if (!record || !this.unsaved || intent !== this.intent) return before
+      const isOver = Number(before?.startedAt) > this.#intentAt // somebody signed in while this could not be written
       const next = unsaved === 'replacement' ? { ...record, seed: initial?.seed, version: versionOf(found) } : record
-      if (await this.write(next)) return before
-      if (unsaved === 'replacement') continue
+      if (!isOver && (await this.write(next))) return before
+      if (!isOver && unsaved === 'replacement') continue
       this.unsaved = undefined
       await this.load().catch(() => {}) // it is looked at again before it is used
     }
@@ -149,7 +152,10 @@ export class SessionCopy {
   /** Changes the copy alone; the store follows when it can. */
   keep(record: SessionRecord, kind: 'renewal' | 'replacement' = 'renewal'): void {
     if (this.unsaved !== 'replacement') this.unsaved = kind
-    if (kind === 'replacement') this.intent++
+    if (kind === 'replacement') {
+      this.intent++
+      this.#intentAt = Date.now()
+    }
     this.#writes++
     this.#take(record)
   }

@@ -56,6 +56,8 @@ export interface SessionRecord {
   readonly refusals?: number | undefined
   readonly ended?: SessionEnd | undefined
   readonly lastSuccessAt?: number | undefined
+  /** When this session began: with its first token. */
+  readonly startedAt?: number | undefined
   readonly timeline?: readonly TimelineEvent[] | undefined
 }
 
@@ -96,6 +98,7 @@ export function succeeded(record: SessionRecord, tokenKey: string, tokenSet: Iss
     idToken: tokenSet.idToken ?? record.idToken,
     claims: tokenSet.claims ?? record.claims,
     lastSuccessAt: issuedAt,
+    startedAt: record.startedAt ?? issuedAt,
   }
 }
 
@@ -132,6 +135,7 @@ function checkedRecord(input: unknown): SessionRecord | undefined {
     refusals: isTime(input.refusals) ? input.refusals : undefined,
     sending: isTime(input.sending) ? input.sending : undefined,
     lastSuccessAt: isTime(input.lastSuccessAt) ? input.lastSuccessAt : undefined,
+    startedAt: isTime(input.startedAt) ? input.startedAt : undefined,
     timeline: Array.isArray(input.timeline) ? input.timeline.filter(isTimelineEvent) : undefined,
   }
 }

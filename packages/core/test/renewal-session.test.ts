@@ -7,6 +7,7 @@ import {
   refreshToken,
   type StoredRecord,
   TokenManager,
+  type TokenStore,
 } from '@keyturn/core'
 import { expect, test, vi } from 'vitest'
 import { testAuthorizationServer, USER } from './authorization-server.ts'
@@ -312,6 +313,43 @@ test.each(['get', 'replace'] as const)(
     expect(source.session).toMatchObject({ status: 'signedOut', ended: { reason: 'signed-out' } })
   },
 )
+
+test('a sign-out that could not be stored does not end a session that somebody else began since', async () => {
+  const server = testAuthorizationServer()
+  const { store, trouble, record } = troubledStore()
+  const { options } = sourceAt(server)
+  const cutOff = password({ ...options, ...USER, store })
+  const sibling = password({ ...options, ...USER, store: { ...store, ...plain(store, trouble) } })
+  await cutOff.getAccessToken()
+  trouble.get = trouble.replace = 'throws'
+  server.always({ status: 503 }, 'revocation')
+  await cutOff.revoke()
+  await elapse(100)
+  await sibling.revoke()
+  const token = await sibling.getAccessToken()
+  trouble.get = trouble.replace = undefined
+  await elapse(2 * MINUTE)
+  expect(JSON.stringify(await record())).toContain(token)
+  expect(await cutOff.getAccessToken()).toBe(token)
+})
+
+/** The same records, reached by somebody who is not cut off. */
+function plain(
+  store: TokenStore,
+  trouble: ReturnType<typeof troubledStore>['trouble'],
+): Pick<TokenStore, 'get' | 'replace'> {
+  const untroubled = async <T>(call: () => Promise<T>): Promise<T> => {
+    const before = { ...trouble }
+    trouble.get = trouble.replace = undefined
+    const result = call()
+    Object.assign(trouble, before)
+    return result
+  }
+  return {
+    get: (key) => untroubled(() => store.get(key)),
+    replace: (...all) => untroubled(() => store.replace(...all)),
+  }
+}
 
 test('what is issued after a sign-out that could not be stored takes the place of what is stored', async () => {
   const server = testAuthorizationServer()
