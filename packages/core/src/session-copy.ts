@@ -27,7 +27,7 @@ export class SessionCopy {
   /** Counts sign-ins and sign-outs. */
   intent = 0
   /** When the last of them happened, epoch milliseconds. */
-  #intentAt = 0
+  intentAt = 0
   /** What failed here last, by token key; '' holds for all. */
   readonly failed: Map<string, Failed> = new Map()
   #identity: Promise<Identity> | undefined
@@ -133,7 +133,7 @@ export class SessionCopy {
       const before = parseRecord(found) ?? initial
       // Something else may have been asked for meanwhile.
       if (!record || !this.unsaved || intent !== this.intent) return before
-      const isOver = Number(before?.startedAt) > this.#intentAt // somebody signed in while this could not be written
+      const isOver = Number(before?.startedAt) > this.intentAt // somebody signed in while this could not be written
       const next = unsaved === 'replacement' ? { ...record, seed: initial?.seed, version: versionOf(found) } : record
       if (!isOver && (await this.write(next))) return before
       if (!isOver && unsaved === 'replacement') continue
@@ -149,13 +149,14 @@ export class SessionCopy {
     return this.store !== undefined && [this.#stored, initial?.refreshToken].includes(refreshToken)
   }
 
-  /** Changes the copy alone; the store follows when it can. */
-  keep(record: SessionRecord, kind: 'renewal' | 'replacement' = 'renewal'): void {
-    if (this.unsaved !== 'replacement') this.unsaved = kind
-    if (kind === 'replacement') {
+  /** Changes the copy alone; the store follows when it can. `intentAt`: somebody signed in or out, at this time. */
+  keep(record: SessionRecord, intentAt?: number): void {
+    if (intentAt !== undefined) {
       this.intent++
-      this.#intentAt = Date.now()
+      this.intentAt = intentAt
+      this.unsaved = 'replacement'
     }
+    this.unsaved ??= 'renewal'
     this.#writes++
     this.#take(record)
   }

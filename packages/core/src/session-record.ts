@@ -116,53 +116,59 @@ const MAX_LIFETIME = 366 * 86_400_000
  * only damaged at its edges (a token, a failure, a line of the story) loses no more than that, and `damaged` is told.
  */
 export function parseRecord(input: unknown, damaged: () => void = () => {}): SessionRecord | undefined {
-  const record = input === undefined ? undefined : checkedRecord(input)
-  if (record === undefined ? input !== undefined : JSON.stringify(record) !== JSON.stringify(input)) damaged()
+  const record = input === undefined ? undefined : checkedRecord(Object(input))
+  if (JSON.stringify(record) !== JSON.stringify(input)) damaged()
   return record
 }
 
-function checkedRecord(input: unknown): SessionRecord | undefined {
-  if (!isObject(input) || input.format !== 1 || !isTime(input.version) || !isObject(input.tokens)) return undefined
-  const { claims, ended: end } = input
-  const texts = [input.refreshToken, input.seed, input.idToken]
-  if (!texts.every((text) => text === undefined || (typeof text === 'string' && text !== ''))) return undefined
-  if (claims !== undefined && !(isObject(claims) && typeof claims.sub === 'string')) return undefined
-  if (end !== undefined && !(isObject(end) && typeof end.reason === 'string' && isTime(end.at))) return undefined
+function checkedRecord(input: Record<string, unknown>): SessionRecord | undefined {
+  const { format, version, tokens, refreshToken, seed, idToken, claims, ended: end, timeline } = input
+  const isOptional = (value: unknown, isSound: boolean) => value === undefined || isSound
+  const isSound =
+    format === 1 &&
+    isTime(version) &&
+    isObject(tokens) &&
+    [refreshToken, seed, idToken].every((text) => isOptional(text, isText(text))) &&
+    isOptional(claims, isText(Object(claims).sub)) &&
+    isOptional(end, isText(Object(end).reason) && isTime(Object(end).at))
+  if (!isSound) return undefined
+  const times = ['refusals', 'sending', 'lastSuccessAt', 'startedAt'].map((name) => {
+    return [name, isTime(input[name]) ? input[name] : undefined]
+  })
   return {
-    ...(input as unknown as SessionRecord),
-    tokens: kept(input.tokens, isStoredToken),
+    ...input,
+    ...Object.fromEntries(times),
+    tokens: kept(tokens, isStoredToken),
     failures: isObject(input.failures) ? kept(input.failures, isFailure) : undefined,
-    refusals: isTime(input.refusals) ? input.refusals : undefined,
-    sending: isTime(input.sending) ? input.sending : undefined,
-    lastSuccessAt: isTime(input.lastSuccessAt) ? input.lastSuccessAt : undefined,
-    startedAt: isTime(input.startedAt) ? input.startedAt : undefined,
-    timeline: Array.isArray(input.timeline) ? input.timeline.filter(isTimelineEvent) : undefined,
+    timeline: Array.isArray(timeline) ? timeline.filter(isTimelineEvent) : undefined,
   }
 }
 
-function kept<T>(all: Record<string, unknown>, isSound: (value: unknown) => value is T): Record<string, T> {
-  return Object.fromEntries(Object.entries(all).filter((entry): entry is [string, T] => isSound(entry[1])))
+function kept(all: object, isSound: (value: Record<string, unknown>) => boolean): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(all).filter(([, value]) => isSound(Object(value))))
 }
 
-function isStoredToken(value: unknown): value is StoredToken {
-  if (!isObject(value) || typeof value.accessToken !== 'string' || value.accessToken === '') return false
-  const { tokenType, issuedAt, expiresAt } = value
-  if (tokenType !== 'Bearer' && tokenType !== 'DPoP') return false
+function isStoredToken({ accessToken, tokenType, issuedAt, expiresAt }: Record<string, unknown>): boolean {
+  if (!isText(accessToken) || (tokenType !== 'Bearer' && tokenType !== 'DPoP')) return false
   return isTime(issuedAt) && isTime(expiresAt) && expiresAt > issuedAt && expiresAt - issuedAt <= MAX_LIFETIME
 }
 
-function isFailure(value: unknown): value is Failure {
-  return isObject(value) && isTime(value.at) && isTime(value.retryAt) && isTime(value.count)
+function isFailure({ at, retryAt, count }: Record<string, unknown>): boolean {
+  return isTime(at) && isTime(retryAt) && isTime(count)
 }
 
-function isTimelineEvent(value: unknown): value is TimelineEvent {
-  return isObject(value) && isTime(value.at) && typeof value.event === 'string'
+function isTimelineEvent(value: unknown): boolean {
+  return isTime(Object(value).at) && isText(Object(value).event)
 }
 
-function isObject(value: unknown): value is Record<string, unknown> {
+function isObject(value: unknown): value is object {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
+function isText(value: unknown): boolean {
+  return typeof value === 'string' && value !== ''
+}
+
 function isTime(value: unknown): value is number {
-  return typeof value === 'number' && Number.isFinite(value)
+  return Number.isFinite(value)
 }

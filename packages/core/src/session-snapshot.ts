@@ -14,11 +14,11 @@ export type SessionSnapshot =
     }
 
 /** What a session looks like now. */
-export function snapshotOf({ known, base, held, failed, signedOutAt, options }: Session): SessionSnapshot {
+export function snapshotOf({ known, base, held, failed, intentAt, options }: Session): SessionSnapshot {
   if (!known) return { status: 'unknown' }
   const { ended, refreshToken, claims, failures } = base
   if (ended) {
-    const byAnother = ended.origin === 'user' && ended.at !== signedOutAt
+    const byAnother = ended.origin === 'user' && ended.at !== intentAt
     return { status: 'signedOut', ended: byAnother ? { ...ended, origin: 'another' } : ended }
   }
   const tokens = [...held.values()]

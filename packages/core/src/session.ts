@@ -28,7 +28,6 @@ export class Session extends SessionCopy {
   known = false
   /** Wall clock minus monotonic clock when the store was read last. */
   drift: number = Number.NaN
-  signedOutAt: number | undefined
 
   /** A token that is valid now: from memory, else by a renewal that all callers share. */
   async token(wanted: Wanted, { rejectedToken, signal }: AccessTokenRequest): Promise<HeldToken> {
@@ -84,7 +83,7 @@ export class Session extends SessionCopy {
   /** A new sign-in takes the place of whatever was there. */
   async begin(tokenSet: Issued): Promise<void> {
     const record = succeeded(emptyRecord(this.record), this.options.own.tokenKey, tokenSet)
-    this.keep(told(record, 'issued', 'signed in'), 'replacement')
+    this.keep(told(record, 'issued', 'signed in'), Date.now())
     await this.save()
     this.#looked()
     this.#settled()
@@ -94,9 +93,8 @@ export class Session extends SessionCopy {
   async signOut(): Promise<SessionRecord[]> {
     const here = this.record
     const at = Date.now()
-    this.signedOutAt = at
     const end = { reason: 'signed-out', origin: 'user', at, lastSuccessAt: here?.lastSuccessAt } as const
-    this.keep(ended(here ?? emptyRecord(), end), 'replacement')
+    this.keep(ended(here ?? emptyRecord(), end), at)
     this.known = true
     this.#settled()
     const stored = await this.save()
