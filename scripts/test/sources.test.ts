@@ -11,7 +11,7 @@ const layers: Record<number, string[]> = {
   3: ['client.ts', 'client-authentication.ts', 'discovery.ts', 'server-answers.ts', 'token-response.ts', 'grant.ts'],
   4: ['renewal-policy.ts', 'token-parameters.ts', 'held-token.ts', 'session-options.ts', 'session-copy.ts'],
   5: ['renewal.ts', 'session.ts', 'session-snapshot.ts', 'warnings.ts'],
-  6: ['source-options.ts', 'token-manager.ts'],
+  6: ['source-options.ts', 'token-manager.ts', 'confidential-token-manager.ts'],
   7: ['grants/*', 'api-routes.ts', 'replayable.ts', 'authenticated-fetch.ts', 'ky.ts', 'testing/*'],
   8: ['index.ts', 'testing.ts'],
 }

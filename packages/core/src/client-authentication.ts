@@ -1,7 +1,6 @@
-import type { AuthorizationServer, Client, ClientAuth } from 'oauth4webapi'
+import type { ClientAuth } from 'oauth4webapi'
 import type { ClientOptions } from './client.ts'
 import { OAuthError } from './errors.ts'
-import { ours } from './renewal-errors.ts'
 
 /** How the client proves who it is to the authorization server (RFC 6749 section 2.3); the secret comes as `client.client_secret`. */
 export type ClientAuthentication = ClientAuth
@@ -33,37 +32,26 @@ export function none(): ClientAuthentication {
   }
 }
 
-/** The client with the secret of this one request. */
-export type Identified = Client & { client_secret: string | undefined }
-
-/** How this request is authenticated. Throws an `OAuthError` where a secret is needed and there is none. */
-export function authenticationFor(
-  { clientAuthentication: chosen, clientSecret }: Pick<ClientOptions, 'clientAuthentication' | 'clientSecret'>,
-  server: AuthorizationServer,
-  client: Identified,
-): ClientAuthentication {
-  if (typeof chosen === 'function') {
-    return async (...request) => {
-      try {
-        await chosen(...request)
-      } catch (error) {
-        throw ours(error)
-      }
-    }
-  }
-  const supported = server.token_endpoint_auth_methods_supported
-  const fallback =
-    supported?.includes('client_secret_post') && !supported.includes('client_secret_basic')
-      ? 'client_secret_post'
-      : 'client_secret_basic'
-  const method = chosen ?? (clientSecret === undefined ? 'none' : fallback)
-  if (method === 'none') return none()
-  if (method !== 'client_secret_basic' && method !== 'client_secret_post') {
+/**
+ * The options of a client that can keep a secret (RFC 6749 section 2.1): from a name, or the secret and what the server
+ * supports, to a function. Throws an `OAuthError` where that cannot be.
+ */
+export function confidential<T extends ClientOptions>(options: T): T {
+  const { clientSecret, clientAuthentication: chosen = clientSecret === undefined ? 'none' : undefined } = options
+  if (typeof chosen === 'function' || chosen === 'none') return options
+  if (chosen !== undefined && chosen !== 'client_secret_basic' && chosen !== 'client_secret_post') {
     const fix = 'Give client_secret_basic, client_secret_post, none, or a function.'
     throw new OAuthError('invalid-options', 'clientAuthentication is not known', { fix })
   }
-  if (!client.client_secret) {
-    throw new OAuthError('invalid-options', `${method} needs a secret`, { fix: 'Set clientSecret.' })
+  const [basic, post] = [clientSecretBasic(), clientSecretPost()]
+  const clientAuthentication: ClientAuthentication = (server, client, ...request) => {
+    if (!client.client_secret) {
+      throw new OAuthError('invalid-options', 'There is no secret to authenticate with', { fix: 'Set clientSecret.' })
+    }
+    const supported = server.token_endpoint_auth_methods_supported ?? []
+    const onlyPost = supported.includes('client_secret_post') && !supported.includes('client_secret_basic')
+    const method = chosen ?? (onlyPost ? 'client_secret_post' : 'client_secret_basic')
+    return (method === 'client_secret_post' ? post : basic)(server, client, ...request)
   }
-  return method === 'client_secret_post' ? clientSecretPost() : clientSecretBasic()
+  return { ...options, clientAuthentication }
 }

@@ -1,12 +1,13 @@
 import * as oauth from 'oauth4webapi'
-import { authenticationFor, type ClientAuthentication, type Identified } from './client-authentication.ts'
+import { type ClientAuthentication, none } from './client-authentication.ts'
 import { within } from './deadline.ts'
-import { type AuthorizationServer, discover, type Init } from './discovery.ts'
+import { type AuthorizationServer, discover } from './discovery.ts'
 import { OAuthError, TokenUnavailableError } from './errors.ts'
+import { ours } from './renewal-errors.ts'
 import { secureUrl } from './secure-url.ts'
-import { answerOf, clockSkew, redactor, translated } from './server-answers.ts'
-import { normalizedTokenResponse } from './token-response.ts'
-import type { Claims, Issued } from './token-set.ts'
+import { answerOf, clockSkew, type EndpointAnswer, refusal, secretsOf } from './server-answers.ts'
+import { lifetimeOf, normalizedTokenResponse } from './token-response.ts'
+import type { Issued } from './token-set.ts'
 
 /** Who the client is and whom it talks to. */
 export interface ClientOptions {
@@ -38,27 +39,41 @@ export interface TokenRequestChecks {
 }
 
 /** Parameters that extra ones cannot bring along. */
-const OURS = ['grant_type', 'client_id', 'client_secret', 'client_assertion', 'client_assertion_type']
+const OURS = ['client_id', 'client_secret', 'client_assertion', 'client_assertion_type']
 
-type Answered = (url: string, init: Init) => Promise<Response>
+type Endpoint = 'authorization_endpoint' | 'end_session_endpoint' | 'revocation_endpoint' | 'token_endpoint'
+
+/** An endpoint's answer to an authenticated request. */
+interface Answered extends EndpointAnswer {
+  client: oauth.Client
+  secrets: (string | undefined)[]
+}
 
 /** One client at one authorization server: the only place that knows the wire. */
 export class Client {
   readonly #options: ClientOptions
+  readonly #authenticate: ClientAuthentication
   #metadata: Promise<AuthorizationServer> | undefined
-  #refused: { error: OAuthError; secret: string | undefined; count: number; until: number } | undefined
+  #refused: { error: OAuthError; secret: unknown; until: number } | undefined
   /** Requests sent to the token endpoint. */
   tokenRequests = 0
+  /** Milliseconds for one request. */
+  readonly timeout: number
 
   constructor(options: ClientOptions) {
-    const { issuer, clientId, allowInsecureRequests, timeout } = options
-    secureUrl(issuer, allowInsecureRequests)
-    if (typeof clientId !== 'string' || clientId === '') {
-      throw new OAuthError('invalid-options', 'clientId is missing', { fix: 'Set clientId.' })
-    }
-    if (!((timeout ?? 1) > 0))
-      throw new OAuthError('invalid-options', 'timeout is no time', { fix: 'Set milliseconds.' })
+    const { issuer, clientId, clientSecret, allowInsecureRequests, timeout = 10_000 } = options
+    const { clientAuthentication = clientSecret === undefined ? 'none' : 'by a secret' } = options
     this.#options = options
+    this.#authenticate = typeof clientAuthentication === 'function' ? clientAuthentication : none()
+    this.timeout = timeout
+    secureUrl(issuer, allowInsecureRequests)
+    const wrong = typeof clientId !== 'string' || clientId === '' ? 'clientId' : timeout > 0 ? undefined : 'timeout'
+    if (wrong) throw new OAuthError('invalid-options', `${wrong} cannot be used`, { fix: `Set ${wrong}.` })
+    if (typeof clientAuthentication === 'string' && clientAuthentication !== 'none') {
+      throw new OAuthError('invalid-options', 'A page can keep no secret', {
+        fix: 'Register a public client, or pass clientAuthentication: clientSecretPost().',
+      })
+    }
   }
 
   get issuer(): string {
@@ -67,11 +82,6 @@ export class Client {
 
   get clientId(): string {
     return this.#options.clientId
-  }
-
-  /** Milliseconds for one request. */
-  get timeout(): number {
-    return this.#options.timeout ?? 10_000
   }
 
   /** The authorization server's metadata: fetched once, kept unless that failed. */
@@ -84,11 +94,9 @@ export class Client {
   }
 
   /** An endpoint of the authorization server, checked. */
-  async endpoint(
-    name: 'authorization_endpoint' | 'end_session_endpoint' | 'revocation_endpoint',
-  ): Promise<URL | undefined> {
+  async endpoint(name: Endpoint): Promise<URL | undefined> {
     const url = (await this.metadata())[name]
-    return url === undefined ? undefined : secureUrl(url, this.#options.allowInsecureRequests)
+    return url ? secureUrl(url, this.#options.allowInsecureRequests) : undefined
   }
 
   /**
@@ -96,151 +104,120 @@ export class Client {
    * that gave another one.
    */
   async tokenRequest(grantType: string, parameters: URLSearchParams, checks: TokenRequestChecks = {}): Promise<Issued> {
-    const server = await this.metadata()
-    const { clientSecret } = this.#options
-    let sent: string | undefined
-    for (const name of OURS) parameters.delete(name)
-    const attempt = () =>
-      this.#deadline(async (signal) => {
-        const client = await this.#identified()
-        const { client_secret: secret } = client
-        if (secret !== undefined && secret === sent) return undefined
-        const refused = this.#refused
-        if (refused && refused.secret === secret && Date.now() < refused.until) throw refused.error
-        sent = secret
-        return this.#requestToken(server, client, grantType, parameters, checks, signal)
+    const url = await this.endpoint('token_endpoint')
+    if (!url) {
+      throw new OAuthError('invalid-metadata', 'The metadata has no token_endpoint', {
+        fix: 'Set metadata.token_endpoint.',
       })
-    try {
-      return (await attempt()) as Issued
-    } catch (error) {
-      const refused = error instanceof OAuthError && error.code === 'client-refused' && error !== this.#refused?.error
-      if (!refused) throw error
-      this.#remember(error, sent)
-      const second = typeof clientSecret === 'function' ? await attempt() : undefined
-      if (second) return second
-      throw error
     }
-  }
-
-  /** R7: what was refused is not sent again for a while, unless it changes. */
-  #remember(error: OAuthError, secret: string | undefined): void {
-    const last = this.#refused?.secret === secret ? this.#refused : undefined
-    const count = (last?.count ?? 0) + 1
-    this.#refused = { error, secret, count, until: Date.now() + Math.min(1000 * 2 ** (count - 1), 120_000) }
+    for (const name of OURS) parameters.delete(name)
+    parameters.set('grant_type', grantType)
+    const known = this.#refused?.error
+    try {
+      return await this.#requestToken(url, parameters, checks)
+    } catch (error) {
+      if (error === known || error !== this.#refused?.error) throw error
+      return this.#requestToken(url, parameters, checks)
+    }
   }
 
   /** RFC 7009. Rejects when the server could not be told; whether it knew the token is its own affair. */
   async revoke(token: string, kind: 'refresh_token' | 'access_token'): Promise<void> {
-    const server = await this.metadata()
-    if (server.revocation_endpoint === undefined) return
-    await this.#deadline(async (signal) => {
-      const client = await this.#identified()
-      const options = {
-        ...this.#requestOptions(signal, async (url, init) => {
-          const { status } = await answerOf(this.#options, url, init, redactor(client.client_secret, init))
-          return new Response(undefined, { status })
-        }),
-        additionalParameters: { token_type_hint: kind },
-      }
-      await oauth.revocationRequest(server, client, authenticationFor(this.#options, server, client), token, options)
-    })
+    const url = await this.endpoint('revocation_endpoint')
+    if (!url) return
+    const body = new URLSearchParams({ token, token_type_hint: kind })
+    await this.#deadline((signal) => this.#post(url, body, signal, () => {}))
   }
 
-  async #identified(): Promise<Identified> {
-    const { clientId, clientSecret } = this.#options
-    const secret = typeof clientSecret === 'function' ? clientSecret() : clientSecret
-    return { client_id: clientId, client_secret: await secret }
-  }
-
-  async #requestToken(
-    server: AuthorizationServer,
-    client: Identified,
-    grantType: string,
+  #requestToken(
+    url: URL,
     parameters: URLSearchParams,
-    checks: TokenRequestChecks,
-    signal: AbortSignal,
+    { beforeSend, process = oauth.processGenericTokenEndpointResponse }: TokenRequestChecks,
   ): Promise<Issued> {
-    let issuedAt = 0
-    const options = this.#requestOptions(signal, async (url, init) => {
-      checks.beforeSend?.()
-      issuedAt = Date.now()
-      this.tokenRequests++
-      const redacted = redactor(client.client_secret, init)
-      const { status, headers, json } = await answerOf(this.#options, url, init, redacted)
-      if (json === undefined) {
+    return this.#deadline(async (signal) => {
+      let issuedAt = 0
+      const { client, secrets, status, headers, json } = await this.#post(url, parameters, signal, (secret) => {
+        const refused = this.#refused
+        // R7: what was refused is not sent again for a minute, unless it changes.
+        if (refused && refused.secret === secret && Date.now() < refused.until) throw refused.error
+        beforeSend?.()
+        issuedAt = Date.now()
+        this.tokenRequests++
+      })
+      if (json?.error && typeof json.error === 'string') {
+        const error = refusal(json.error, json.error_description, status, secrets)
+        if (error.code === 'client-refused') {
+          this.#refused = { error, secret: client.client_secret, until: Date.now() + 60_000 }
+        }
+        throw error
+      }
+      try {
+        const members = normalizedTokenResponse(json ?? {})
+        client[oauth.clockSkew] = clockSkew(headers, members.id_token)
+        const answer = Response.json(members, { status: status < 300 ? 200 : status })
+        const result = await process(await this.metadata(), client, answer)
+        if (result.token_type !== 'bearer') throw new Error('DPoP without a key')
+        return {
+          accessToken: result.access_token,
+          tokenType: 'Bearer',
+          issuedAt,
+          expiresAt: issuedAt + lifetimeOf(json?.expires_in) * 1000,
+          scope: result.scope || undefined,
+          refreshToken: result.refresh_token,
+          idToken: result.id_token,
+          claims: oauth.getValidatedIdTokenClaims(result),
+        }
+      } catch (cause) {
         throw new TokenUnavailableError(
           'invalid-response',
-          `The token endpoint answered ${status} without a JSON object`,
+          `The token response (status ${status}) cannot be used: ${cause}`,
           {
-            fix: 'Check that token_endpoint is right and that no proxy or captive portal answers in its place.',
+            cause,
+            fix: 'Look at what answers at token_endpoint; it may be a proxy or a captive portal.',
           },
         )
       }
-      const normalized = normalizedTokenResponse(json, redacted)
-      client[oauth.clockSkew] = clockSkew(headers, normalized.id_token)
-      return Response.json(normalized, { status: status < 300 ? (normalized.error ? 400 : 200) : status })
     })
-    try {
-      const response = await oauth.genericTokenEndpointRequest(
-        server,
-        client,
-        authenticationFor(this.#options, server, client),
-        grantType,
-        parameters,
-        options,
-      )
-      const result = await (checks.process ?? oauth.processGenericTokenEndpointResponse)(server, client, response)
-      if (result.token_type !== 'bearer')
-        throw new oauth.UnsupportedOperationError('a DPoP token, and no key to use it with')
-      const {
-        access_token: accessToken,
-        expires_in: seconds = 0,
-        refresh_token: refreshToken,
-        id_token: idToken,
-        scope,
-      } = result
-      const claims = oauth.getValidatedIdTokenClaims(result) as Claims | undefined
-      return {
-        accessToken,
-        tokenType: 'Bearer',
-        issuedAt,
-        expiresAt: issuedAt + seconds * 1000,
-        scope,
-        refreshToken,
-        idToken,
-        claims,
-      }
-    } catch (error) {
-      throw translated(error)
-    }
   }
 
-  #requestOptions(signal: AbortSignal, answered: Answered) {
-    return { signal, [oauth.allowInsecureRequests]: true, [oauth.customFetch]: answered }
+  /** An authenticated request (RFC 6749 section 2.3); `beforeSend` may throw to keep it back. */
+  async #post(
+    url: URL,
+    body: URLSearchParams,
+    signal: AbortSignal,
+    beforeSend: (secret: unknown) => void,
+  ): Promise<Answered> {
+    const { clientId, clientSecret } = this.#options
+    const secret = typeof clientSecret === 'function' ? await clientSecret() : clientSecret
+    const client = { client_id: clientId, client_secret: secret }
+    const headers = new Headers({ accept: 'application/json' })
+    await this.#authenticate(await this.metadata(), client, body, headers)
+    beforeSend(secret)
+    const answer = await this.#send(url, { method: 'POST', body, headers, redirect: 'manual', signal })
+    return { ...answer, client, secrets: secretsOf(body, headers, secret) }
+  }
+
+  #send(url: URL, init: RequestInit): Promise<EndpointAnswer> {
+    const { fetch: send = fetch } = this.#options
+    return answerOf(send, url, init)
   }
 
   #deadline<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    const late = () =>
-      new TokenUnavailableError('timeout', `The authorization server did not answer within ${this.timeout} ms`)
-    return within(this.timeout, late, work)
+    const late = () => new TokenUnavailableError('timeout', `No answer within ${this.timeout} ms`)
+    return within(this.timeout, late, work).catch((error) => {
+      throw ours(error)
+    })
   }
 
   async #discover(): Promise<AuthorizationServer> {
-    const { issuer, metadata, discovery } = this.#options
-    if (discovery === false) return signedOnly({ ...metadata, issuer })
-    const found = await discover(issuer, (url, init) =>
-      this.#deadline((signal) => answerOf(this.#options, url, { ...init, signal })),
-    )
-    if (found) return signedOnly({ ...found, ...metadata, issuer: found.issuer })
-    throw new OAuthError('discovery-failed', `No authorization server metadata at ${issuer}`, {
-      fix: 'Check issuer, or give metadata with discovery: false.',
-    })
+    const { issuer, metadata, discovery, allowInsecureRequests } = this.#options
+    const get = (url: string, redirect: RequestRedirect) =>
+      this.#deadline((signal) => this.#send(secureUrl(url, allowInsecureRequests), { redirect, signal }))
+    const found = discovery === false ? { issuer } : await discover(issuer, get)
+    const server = { ...found, ...metadata, issuer: found.issuer }
+    const { id_token_signing_alg_values_supported: algorithms } = server
+    if (!Array.isArray(algorithms)) return server
+    // An ID token has to be signed, whatever the metadata allows (OpenID Connect Core section 3.1.3.7).
+    return { ...server, id_token_signing_alg_values_supported: algorithms.filter((name) => name !== 'none') }
   }
-}
-
-/** An ID token has to be signed, whatever the metadata allows (OpenID Connect Core section 3.1.3.7). */
-function signedOnly(server: AuthorizationServer): AuthorizationServer {
-  const { id_token_signing_alg_values_supported: algorithms } = server
-  if (!Array.isArray(algorithms)) return server
-  return { ...server, id_token_signing_alg_values_supported: algorithms.filter((name) => name !== 'none') }
 }

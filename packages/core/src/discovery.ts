@@ -1,48 +1,50 @@
-import * as oauth from 'oauth4webapi'
+import type { AuthorizationServer as Metadata } from 'oauth4webapi'
 import { OAuthError } from './errors.ts'
-import type { EndpointAnswer } from './token-response.ts'
+import type { EndpointAnswer } from './server-answers.ts'
 
-export type AuthorizationServer = oauth.AuthorizationServer
-
-/** A request as oauth4webapi hands it over. */
-export type Init = Omit<oauth.CustomFetchOptions<'GET' | 'POST', URLSearchParams | undefined>, 'redirect'> & {
-  redirect: 'manual' | 'follow'
-}
+/** An authorization server's metadata (RFC 8414 section 2, OpenID Connect Discovery section 3). */
+export type AuthorizationServer = Metadata
 
 /**
- * The metadata of an authorization server: OpenID Connect Discovery section 4, then RFC 8414 section 3; undefined where
- * it has none. A redirect is followed on the same origin. Rejects with an `OAuthError`, also for another issuer's.
+ * The metadata of an authorization server: OpenID Connect Discovery section 4, then RFC 8414 section 3. A redirect is
+ * followed on the same origin. Rejects with an `OAuthError` where there is none, or that of another issuer.
  */
 export async function discover(
   issuer: string,
-  request: (url: string, init: Init) => Promise<EndpointAnswer>,
-): Promise<AuthorizationServer | undefined> {
-  const url = new URL(issuer)
-  const answered = async (address: string, init: Init, hops = 3): Promise<Response> => {
-    const { status, headers, json, finalUrl } = await request(address, init)
-    const sameOrigin = (other: string) => URL.parse(other, address)?.origin === url.origin
+  get: (url: string, redirect: 'manual' | 'follow') => Promise<EndpointAnswer>,
+): Promise<AuthorizationServer> {
+  const { origin, pathname, href } = new URL(issuer)
+  const found = async (
+    url: string,
+    hops = 3,
+    redirect: 'manual' | 'follow' = 'manual',
+  ): Promise<EndpointAnswer['json']> => {
+    const { status, headers, finalUrl, json } = await get(url, redirect)
     const location = headers.get('location')
-    if (status >= 300 && location && hops > 0 && sameOrigin(location)) {
-      return answered(new URL(location, address).href, init, hops - 1)
-    }
     // A browser does not tell where a redirect leads: it follows by itself, and says afterwards where it arrived.
-    if (status === 0 && hops > 0) return answered(address, { ...init, redirect: 'follow' }, 0)
-    return typeof json?.issuer === 'string' && status === 200 && sameOrigin(finalUrl || address)
-      ? Response.json(json)
-      : Response.error()
+    if (hops > 0 && status === 0) return found(url, 0, 'follow')
+    const target = URL.parse(location ?? finalUrl, url)
+    if (target?.origin !== origin) return undefined
+    if (hops > 0 && status >= 300 && location !== null) return found(target.href, hops - 1)
+    return status === 200 ? json : undefined
   }
-  for (const algorithm of ['oidc', 'oauth2'] as const) {
-    const options = { algorithm, [oauth.allowInsecureRequests]: true, [oauth.customFetch]: answered }
-    const response = await oauth.discoveryRequest(url, options)
-    if (!response.ok) continue
-    try {
-      return await oauth.processDiscoveryResponse(url, response)
-    } catch (cause) {
-      throw new OAuthError('issuer-mismatch', `The metadata at ${issuer} is of another issuer`, {
-        cause,
-        fix: 'Set issuer to exactly what the metadata says.',
-      })
-    }
+  const path = pathname.replace(/\/$/, '')
+  for (const wellKnown of [
+    `${path}/.well-known/openid-configuration`,
+    `/.well-known/oauth-authorization-server${path}`,
+  ]) {
+    const metadata = await found(origin + wellKnown)
+    if (!isMetadata(metadata)) continue
+    if (URL.parse(metadata.issuer)?.href === href) return metadata
+    throw new OAuthError('issuer-mismatch', `The metadata at ${issuer} is of another issuer`, {
+      fix: 'Set issuer to exactly what the metadata says.',
+    })
   }
-  return undefined
+  throw new OAuthError('discovery-failed', `No authorization server metadata at ${issuer}`, {
+    fix: 'Check issuer, or give metadata with discovery: false.',
+  })
+}
+
+function isMetadata(json: EndpointAnswer['json']): json is AuthorizationServer {
+  return typeof json?.issuer === 'string'
 }

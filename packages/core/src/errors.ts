@@ -36,20 +36,25 @@ export interface OAuthErrorDetails {
   retryable?: boolean | undefined
   /** One sentence: what to change. */
   fix?: string | undefined
+  /** Of a `TokenUnavailableError`. Default: now. */
+  retryAt?: number | undefined
+  /** Of an `InvalidCallbackError`. */
+  error?: string | undefined
+  /** Of an `InvalidCallbackError`. */
+  appState?: unknown
 }
 
 /** Every rejection of this SDK is one of these; `code` tells which, `fix` what to change. It never carries a secret. */
 export class OAuthError extends Error {
   override name = 'OAuthError'
-  readonly code: OAuthErrorCode
-  readonly retryable: boolean
-  readonly fix?: string | undefined
+  declare readonly code: OAuthErrorCode
+  declare readonly retryable: boolean
+  declare readonly fix?: string | undefined
 
-  constructor(code: OAuthErrorCode, message: string, details: OAuthErrorDetails = {}) {
-    super(message, { cause: stripped(details.cause) })
-    this.code = code
-    this.retryable = details.retryable ?? false
-    this.fix = details.fix
+  /** All details but the cause become members. */
+  constructor(code: OAuthErrorCode, message: string, { cause, ...details }: OAuthErrorDetails = {}) {
+    super(message, { cause: stripped(cause) })
+    Object.assign(this, { code, retryable: false }, details)
   }
 }
 
@@ -69,23 +74,15 @@ export interface ServerAnswer {
 export class AuthorizationServerError extends OAuthError {
   override name = 'AuthorizationServerError'
   /** The server's own error code, such as `invalid_client`. */
-  readonly error: string
-  readonly errorDescription?: string | undefined
+  declare readonly error: string
+  declare readonly errorDescription?: string | undefined
   /** HTTP status. */
-  readonly status: number
+  declare readonly status: number
 
-  constructor(code: OAuthErrorCode, answer: ServerAnswer, details?: OAuthErrorDetails) {
-    const { error, errorDescription, status } = answer
-    super(code, `The authorization server said ${error}${errorDescription ? `: ${errorDescription}` : ''}`, details)
-    this.error = error
-    this.errorDescription = errorDescription
-    this.status = status
-  }
-
-  /** What the server said, as plain data. */
-  get answer(): ServerAnswer {
-    const { error, errorDescription, status } = this
-    return { error, errorDescription, status }
+  constructor(code: OAuthErrorCode, { error, errorDescription, status }: ServerAnswer, details?: OAuthErrorDetails) {
+    const said = [error, errorDescription].filter(Boolean).join(': ')
+    const all = { ...details, error, errorDescription, status }
+    super(code, `The authorization server said ${said}`, all)
   }
 }
 
@@ -93,34 +90,19 @@ export class AuthorizationServerError extends OAuthError {
 export class InvalidCallbackError extends OAuthError {
   override name = 'InvalidCallbackError'
   /** The server's own error code, such as `access_denied`. */
-  readonly error?: string | undefined
+  declare readonly error?: string | undefined
   /** What the app gave to `login()`, where the login could be found. */
-  readonly appState?: unknown
-
-  constructor(
-    code: OAuthErrorCode,
-    message: string,
-    details: OAuthErrorDetails & { error?: string | undefined; appState?: unknown },
-  ) {
-    super(code, message, details)
-    this.error = details.error
-    this.appState = details.appState
-  }
+  declare readonly appState?: unknown
 }
 
 /** No valid token can be had at present; nothing is lost, trying again from `retryAt` on can work. */
 export class TokenUnavailableError extends OAuthError {
   override name = 'TokenUnavailableError'
   /** Epoch milliseconds before which nothing is tried. */
-  readonly retryAt: number
+  declare readonly retryAt: number
 
-  constructor(
-    code: OAuthErrorCode,
-    message: string,
-    details: OAuthErrorDetails & { retryAt?: number | undefined } = {},
-  ) {
-    super(code, message, { retryable: true, ...details })
-    this.retryAt = details.retryAt ?? Date.now()
+  constructor(code: OAuthErrorCode, message: string, details?: OAuthErrorDetails) {
+    super(code, message, { retryable: true, ...details, retryAt: details?.retryAt ?? Date.now() })
   }
 }
 
@@ -128,16 +110,16 @@ export class TokenUnavailableError extends OAuthError {
 export class StoreError extends OAuthError {
   override name = 'StoreError'
 
-  constructor(message: string, details: OAuthErrorDetails = {}) {
+  constructor(message: string, details?: OAuthErrorDetails) {
     super('storage', message, { retryable: true, ...details })
   }
 }
 
 /** Errors of others may carry requests and response bodies: only their name, message and code are kept. */
 function stripped(cause: unknown): unknown {
-  if (cause === undefined || cause instanceof OAuthError) return cause
   if (!(cause instanceof Error)) return undefined
-  const { name, message } = cause
-  const { code } = (cause.cause ?? cause) as { code?: unknown }
-  return Object.assign(new Error(message), { name }, typeof code === 'string' && { code })
+  if (cause instanceof OAuthError) return cause
+  const { name, message, cause: reason = cause } = cause
+  const { code } = reason as { code?: unknown }
+  return Object.assign(new Error(message), { name, code: typeof code === 'string' ? code : undefined })
 }

@@ -1,52 +1,55 @@
-import type { Init } from './discovery.ts'
-import { AuthorizationServerError, OAuthError, TokenUnavailableError } from './errors.ts'
-import { secureUrl } from './secure-url.ts'
-import { type EndpointAnswer, readAnswer } from './token-response.ts'
+import { AuthorizationServerError, type OAuthErrorCode, TokenUnavailableError } from './errors.ts'
 
-/** Request parameters that an error may show. */
-const PLAIN = ['grant_type', 'client_id', 'scope', 'resource', 'redirect_uri', 'token_type_hint', 'audience']
+/** The answer of an endpoint, read whole and believed in nothing yet. */
+export interface EndpointAnswer {
+  status: number
+  headers: Headers
+  /** Its JSON; undefined where the body is something else. */
+  json?: Record<string, unknown> | null | undefined
+  /** Where a redirect that was followed arrived. */
+  finalUrl: string
+}
 
-const FIXES = new Map([
-  ['invalid_scope', 'Ask for scopes that the client may have.'],
-  ['invalid_target', 'Check resource: the server does not know it, or does not grant it.'],
-  ['unauthorized_client', 'Allow this grant for the client at the server.'],
-  ['unsupported_grant_type', 'Allow this grant at the server.'],
-])
+const MAX_BYTES = 1_000_000
 
-/** Sends a request to an endpoint and reads its answer; what is no answer of an OAuth endpoint is thrown. */
-export async function answerOf(
-  options: { fetch?: typeof fetch | undefined; allowInsecureRequests?: boolean | undefined },
-  url: string,
-  init: Init,
-  redacted: (text: string) => string = String,
-): Promise<EndpointAnswer> {
-  const { origin } = secureUrl(url, options.allowInsecureRequests)
-  let answer: EndpointAnswer
+/** Sends a request and reads its answer; an outage is thrown as a `TokenUnavailableError`. */
+export async function answerOf(send: typeof fetch, { href, origin }: URL, init: RequestInit): Promise<EndpointAnswer> {
+  let response: Response
+  let text: string
   try {
-    answer = await readAnswer(await (options.fetch ?? fetch)(url, init as RequestInit))
-  } catch (cause) {
-    if (cause instanceof OAuthError) throw cause
+    response = await send(href, init)
+    text = await bodyOf(response)
+  } catch (thrown) {
+    // The message of a fetch may hold the request: a code, such as ECONNREFUSED, does not.
+    const cause = new Error('fetch failed', { cause: thrown instanceof Error ? (thrown.cause ?? thrown) : undefined })
     const fix = 'Check the address and the network; in a browser, also that the server allows this origin (CORS).'
-    throw new TokenUnavailableError('network', `No answer from ${origin}`, { cause: shown(cause, redacted), fix })
+    throw new TokenUnavailableError('network', `No answer from ${origin}`, { cause, fix })
   }
-  const { status, headers } = answer
-  if (status !== 429 && status !== 408 && status < 500) return answer
-  const code = status === 429 ? 'throttled' : 'server-error'
-  throw new TokenUnavailableError(code, `${origin} answered ${status}`, { retryAt: retryAfter(headers) })
+  const { status, headers, url: finalUrl } = response
+  if (status === 429 || status === 408 || status >= 500) {
+    const wait = headers.get('retry-after') // seconds, or a date (RFC 9110 section 10.2.3)
+    const retryAt = Date.now() + Number(wait) * 1000 || Date.parse(`${wait}`) || undefined
+    const code = status === 429 ? 'throttled' : 'server-error'
+    throw new TokenUnavailableError(code, `${origin} answered ${status}`, { retryAt })
+  }
+  try {
+    return { status, headers, finalUrl, json: JSON.parse(text) }
+  } catch {
+    return { status, headers, finalUrl }
+  }
 }
 
-/** Messages of others may hold the request. */
-function shown(cause: unknown, redacted: (text: string) => string): Error | undefined {
-  if (!(cause instanceof Error)) return undefined
-  return Object.assign(new Error(redacted(cause.message), { cause: cause.cause ?? cause }), { name: cause.name })
-}
-
-/** Milliseconds since the epoch that `Retry-After` names (RFC 9110 section 10.2.3). */
-function retryAfter(headers: Headers): number | undefined {
-  const value = headers.get('retry-after')
-  if (!value) return undefined
-  const at = /^\d+$/.test(value) ? Date.now() + Number(value) * 1000 : Date.parse(value)
-  return Number.isNaN(at) ? undefined : at
+/** At most a megabyte of it. */
+function bodyOf({ body }: Response): Promise<string> {
+  let size = 0
+  const limit = new TransformStream<Uint8Array, Uint8Array>({
+    transform(chunk, controller) {
+      size += chunk.byteLength
+      if (size > MAX_BYTES) controller.terminate()
+      else controller.enqueue(chunk)
+    },
+  })
+  return new Response(body?.pipeThrough(limit)).text()
 }
 
 /**
@@ -55,57 +58,47 @@ function retryAfter(headers: Headers): number | undefined {
  */
 export function clockSkew(headers: Headers, idToken: unknown): number {
   const now = Date.now() / 1000
-  const date = Date.parse(headers.get('date') ?? '') / 1000
-  const skew = (Number.isNaN(date) ? issuedAt(idToken) : date) - now
-  return Math.abs(skew) > 5 && Math.abs(skew) < 86_400 ? Math.round(skew) : 0
-}
-
-function issuedAt(idToken: unknown): number {
+  let time = Date.parse(`${headers.get('date')}`) / 1000
   try {
-    return Number(JSON.parse(atob(String(idToken).split('.')[1]?.replace(/-/g, '+').replace(/_/g, '/') ?? '')).iat)
+    time ||= JSON.parse(atob(`${idToken}`.split('.')[1]?.replace(/-/g, '+').replace(/_/g, '/') ?? '')).iat
   } catch {
-    return Number.NaN // whoever validates the ID token says what is wrong with it
+    // whoever validates the ID token says what is wrong with it
   }
+  const skew = Math.round(time - now)
+  return Math.abs(skew) < 86_400 ? skew : 0
 }
 
-/** Takes out of a text whatever of a request must not be shown, however it is written there. */
-export function redactor(secret: string | undefined, { body, headers }: Init): (text: string) => string {
-  const values = [...new URLSearchParams(String(body ?? ''))]
-    .filter(([name]) => !PLAIN.includes(name))
-    .map(([, value]) => value)
-  const secrets = [secret ?? '', headers.authorization?.split(' ')[1] ?? '', ...values]
-  const written = secrets.flatMap((one) => [
-    one,
-    encodeURIComponent(one),
-    new URLSearchParams([['', one]]).toString().slice(1),
-  ])
-  const longestFirst = written.filter((one) => one.length > 3).sort((one, other) => other.length - one.length)
-  return (text) => longestFirst.reduce((kept, one) => kept.replaceAll(one, '…'), text)
+/** Request parameters that an error may show. */
+const PLAIN = /^(grant_type|client_id|scope|resource|redirect_uri|audience)$/
+
+/** What of a request must not be shown. */
+export function secretsOf(body: URLSearchParams, headers: Headers, secret?: string): (string | undefined)[] {
+  const values = [...body].map(([name, value]) => (PLAIN.test(name) ? undefined : value))
+  return [secret, headers.get('authorization')?.split(' ')[1], ...values]
 }
 
-/** What oauth4webapi throws, as an error of ours: without response bodies. */
-export function translated(error: unknown): unknown {
-  if (error instanceof OAuthError || !(error instanceof Error)) return error
-  const { code, error: name, error_description: description, status } = error as Error & Record<string, unknown>
-  if (code === 'OAUTH_MISSING_SERVER_METADATA' || code === 'OAUTH_INVALID_SERVER_METADATA') {
-    const { attribute } = error.cause as { attribute: string }
-    return new OAuthError('invalid-metadata', error.message, { fix: `Set metadata.${attribute}.` })
+/** An error response (RFC 6749 section 5.2), without texts that hold a secret, be it encoded. */
+export function refusal(
+  error: string,
+  description: unknown,
+  status: number,
+  secrets: (string | undefined)[],
+): AuthorizationServerError {
+  const shown = (text: string) => {
+    const seen = text + new URLSearchParams(`=${text.replaceAll('&', '%26')}`).get('')
+    const isShown = (secret = '') => secret.length > 3 && seen.includes(secret)
+    return secrets.some((secret) => isShown(secret)) ? undefined : text.slice(0, 300)
   }
-  if (code !== 'OAUTH_RESPONSE_BODY_ERROR') {
-    return new TokenUnavailableError('invalid-response', `The token response is not usable: ${error.message}`, {
-      cause: error,
-    })
-  }
+  const [code, fix]: [OAuthErrorCode, string?] =
+    error === 'invalid_client'
+      ? ['client-refused', 'Check clientId, clientSecret and clientAuthentication.']
+      : error === 'invalid_grant'
+        ? ['credentials-refused']
+        : ['request-refused', 'Check scope, resource and what the server lets this client do.']
   const answer = {
-    error: String(name).slice(0, 300),
-    errorDescription: description === undefined ? undefined : String(description).slice(0, 300),
-    status: Number(status),
+    error: code === 'request-refused' ? (shown(error) ?? 'an error that holds a secret') : error,
+    errorDescription: typeof description === 'string' ? shown(description) : undefined,
+    status,
   }
-  if (name === 'invalid_client') {
-    return new AuthorizationServerError('client-refused', answer, {
-      fix: 'Check clientId, clientSecret and clientAuthentication.',
-    })
-  }
-  if (name === 'invalid_grant') return new AuthorizationServerError('credentials-refused', answer)
-  return new AuthorizationServerError('request-refused', answer, { fix: FIXES.get(answer.error) })
+  return new AuthorizationServerError(code, answer, { fix })
 }

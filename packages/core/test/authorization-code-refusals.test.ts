@@ -109,7 +109,7 @@ test('an answer of another issuer is refused, an error response too, advertised 
         const app = startApp()
         app.server.metadata = { authorization_response_iss_parameter_supported: advertised }
         await comeBack(app, { ...(error && { error }), parameters: { iss } }, 'deep')
-        await refused(app, { code: 'invalid-response', appState: 'deep', error: undefined })
+        await refused(app, { code: 'invalid-response', appState: 'deep' })
       }
     }
   }

@@ -1,5 +1,6 @@
 import * as oauth from 'oauth4webapi'
 import type { TokenRequestChecks } from '../client.ts'
+import { confidential } from '../client-authentication.ts'
 import { within } from '../deadline.ts'
 import { InvalidCallbackError, LoginRequiredError, OAuthError, TokenUnavailableError } from '../errors.ts'
 import { secureUrl } from '../secure-url.ts'
@@ -238,5 +239,5 @@ export class AuthorizationCodeFlow extends TokenManager {
 
 /** A person signs in: authorization code with PKCE. Throws an `OAuthError` for options that cannot work. */
 export function authorizationCode(options: AuthorizationCodeOptions): AuthorizationCodeFlow {
-  return new AuthorizationCodeFlow(options)
+  return new AuthorizationCodeFlow(confidential(options))
 }

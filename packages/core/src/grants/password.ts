@@ -1,3 +1,4 @@
+import { confidential } from '../client-authentication.ts'
 import { AuthorizationServerError } from '../errors.ts'
 import type { Grant } from '../grant.ts'
 import type { SourceOptions } from '../source-options.ts'
@@ -34,7 +35,7 @@ export function password(options: PasswordOptions): TokenManager {
       if (error instanceof AuthorizationServerError && error.code === 'credentials-refused') {
         refused = {
           password: secret,
-          error: new AuthorizationServerError('credentials-refused', error.answer, {
+          error: new AuthorizationServerError('credentials-refused', error, {
             fix: 'Check username and password. The same password is not tried again.',
           }),
         }
@@ -43,7 +44,12 @@ export function password(options: PasswordOptions): TokenManager {
       throw error
     }
   }
-  return new TokenManager(grant, options, { name: 'password', principal, oneSession: true, asksAgain: true })
+  return new TokenManager(grant, confidential(options), {
+    name: 'password',
+    principal,
+    oneSession: true,
+    asksAgain: true,
+  })
 }
 
 async function current(value: string | (() => string | Promise<string>)): Promise<string> {

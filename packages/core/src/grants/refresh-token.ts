@@ -1,4 +1,5 @@
 import { calculatePKCECodeChallenge as sha256 } from 'oauth4webapi'
+import { confidential } from '../client-authentication.ts'
 import { LoginRequiredError, OAuthError } from '../errors.ts'
 import { emptyRecord } from '../session-record.ts'
 import type { SourceOptions } from '../source-options.ts'
@@ -21,5 +22,10 @@ export function refreshToken(options: RefreshTokenOptions): TokenManager {
     })
   }
   const initial = async () => ({ ...emptyRecord(), refreshToken: seed, seed: await sha256(seed) })
-  return new TokenManager(grant, options, { name: 'refresh_token', oneSession: true, asksAgain: false, initial })
+  return new TokenManager(grant, confidential(options), {
+    name: 'refresh_token',
+    oneSession: true,
+    asksAgain: false,
+    initial,
+  })
 }
