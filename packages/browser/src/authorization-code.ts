@@ -1,8 +1,4 @@
-import {
-  type AuthorizationCodeFlow,
-  type AuthorizationCodeOptions,
-  authorizationCode as authorizationCodeAnywhere,
-} from '@keyturn/core'
+import { AuthorizationCodeFlow, type AuthorizationCodeOptions } from '@keyturn/core'
 import { browserUserAgent } from './browser-user-agent.ts'
 import { indexedDBStore } from './indexed-db-store.ts'
 import { sessionTransactions } from './session-transactions.ts'
@@ -17,5 +13,5 @@ export type BrowserOptions = Omit<AuthorizationCodeOptions, 'userAgent'> &
  */
 export function authorizationCode(options: BrowserOptions): AuthorizationCodeFlow {
   const { userAgent = browserUserAgent(), store = indexedDBStore(), transactions = sessionTransactions() } = options
-  return authorizationCodeAnywhere({ ...options, userAgent, store, transactions })
+  return new AuthorizationCodeFlow({ ...options, userAgent, store, transactions })
 }
