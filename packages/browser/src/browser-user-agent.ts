@@ -9,21 +9,12 @@ export function browserUserAgent(): UserAgent {
     navigate: (url) => location.assign(url),
     replaceUrl: (url) => history.replaceState(history.state, '', url),
     watch(listener) {
-      if (typeof document === 'undefined') return () => {}
-      const shown = () => {
-        if (document.visibilityState === 'visible') listener()
+      const watching = new AbortController()
+      // While capturing: before the app's own listeners, which may ask for a token; it shows the document's events, too.
+      for (const event of ['pageshow', 'online', 'resume', 'visibilitychange']) {
+        globalThis.addEventListener?.(event, listener, { capture: true, signal: watching.signal })
       }
-      const events = [
-        [globalThis, 'pageshow', listener],
-        [globalThis, 'online', listener],
-        [document, 'resume', listener],
-        [document, 'visibilitychange', shown],
-      ] as const
-      // While capturing: before the app's own listeners, which may ask for a token.
-      for (const [target, type, handler] of events) target.addEventListener(type, handler, true)
-      return () => {
-        for (const [target, type, handler] of events) target.removeEventListener(type, handler, true)
-      }
+      return () => watching.abort()
     },
   }
 }

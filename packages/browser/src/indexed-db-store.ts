@@ -1,8 +1,8 @@
-import { LocalLocks, type StoredRecord, type TokenStore } from '@keyturn/core'
+import type { StoredRecord, TokenStore } from '@keyturn/core'
 import { createStore, get, update } from 'idb-keyval'
 import { webLock } from './web-lock.ts'
 
-const NAME = 'keyturn'
+const NAME = 'keyturn '
 /** Less than the 5 s after which a manager gives a storage call up, milliseconds. */
 const WRITE_TIMEOUT = 4500
 
@@ -11,26 +11,9 @@ const WRITE_TIMEOUT = 4500
  * BroadcastChannel tells the others. Not localStorage: even under a lock a tab can read from it what was true before.
  */
 export function indexedDBStore(): TokenStore {
-  const listeners = new Map<string, Set<() => void>>()
-  const local = new LocalLocks()
-  let database: ReturnType<typeof createStore> | undefined
-  let channel: BroadcastChannel | undefined
-  const opened = () => {
-    database ??= createStore(NAME, 'sessions')
-    return database
-  }
-  const told = (key: unknown) => {
-    for (const listener of listeners.get(String(key)) ?? []) listener()
-  }
-  const tuned = () => {
-    if (channel === undefined && typeof BroadcastChannel === 'function') {
-      channel = new BroadcastChannel(NAME)
-      channel.onmessage = ({ data }) => told(data)
-    }
-    return channel
-  }
+  const database = createStore('keyturn', 'sessions')
   return {
-    get: (key) => get<StoredRecord>(key, opened()),
+    get: (key) => get<StoredRecord>(key, database),
     async replace(key, expected, next) {
       let replaced = false
       const kept = structuredClone(next) // the caller may change it before the transaction starts
@@ -40,26 +23,19 @@ export function indexedDBStore(): TokenStore {
         replaced = stored?.version === expected && performance.now() < until
         return (replaced ? kept : stored) as StoredRecord
       }
-      await update<StoredRecord>(key, compareAndSet, opened())
+      await update<StoredRecord>(key, compareAndSet, database)
       if (replaced) {
-        tuned()?.postMessage(key)
-        queueMicrotask(() => told(key))
+        const channel = new BroadcastChannel(NAME + key)
+        channel.postMessage('')
+        channel.close()
       }
       return replaced
     },
-    lock: (key, critical, duration) =>
-      navigator.locks ? webLock(`${NAME} ${key}`, critical, duration) : local.run(key, critical, duration),
+    lock: (key, critical, duration) => webLock(NAME + key, critical, duration),
     watch(key, listener) {
-      tuned()
-      const all = listeners.get(key) ?? new Set()
-      listeners.set(key, all.add(listener))
-      return () => {
-        if (!all.delete(listener) || all.size > 0) return
-        listeners.delete(key)
-        if (listeners.size > 0) return
-        channel?.close()
-        channel = undefined
-      }
+      const channel = new BroadcastChannel(NAME + key)
+      channel.onmessage = listener
+      return () => channel.close()
     },
   }
 }

@@ -14,7 +14,6 @@ const transaction = (more: Partial<Transaction> = {}): Transaction => ({
   codeVerifier: 'verifier',
   nonce: 'nonce',
   issuer: 'https://as.example',
-  clientId: 'app',
   redirectUri: 'https://app.example/',
   createdAt: Date.now(),
   appState: { deep: ['link', 1, null] },
@@ -102,7 +101,7 @@ test('what is damaged is no login, and no error', () => {
 
 test('every member that a login needs is checked', () => {
   const transactions = sessionTransactions()
-  for (const name of ['codeVerifier', 'issuer', 'clientId', 'redirectUri', 'createdAt'] as const) {
+  for (const name of ['codeVerifier', 'issuer', 'redirectUri', 'createdAt'] as const) {
     void transactions.put(name, transaction())
     const { [name]: _, ...rest } = transaction()
     sessionStorage.setItem(keyOf(name), JSON.stringify(rest))

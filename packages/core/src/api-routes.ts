@@ -2,62 +2,63 @@ import { OAuthError } from './errors.ts'
 import { secureUrl } from './secure-url.ts'
 import type { AccessTokenRequest } from './token-source.ts'
 
+type Wanted = Pick<AccessTokenRequest, 'resource' | 'scope' | 'parameters'>
+
 /** URLs that may see a token, and which token. */
-export interface Api extends Pick<AccessTokenRequest, 'resource' | 'scope' | 'parameters'> {
+export interface Api extends Wanted {
   /** Everything at this origin whose path starts with these segments: https, or http on loopback. */
   url: string
 }
 
 export type Apis = string | Api | readonly (string | Api)[]
 
-/** One API; `request` says which token it wants, undefined: the source's own. */
+/** One API. */
 export interface ApiRoute {
-  readonly request: Pick<AccessTokenRequest, 'resource' | 'scope' | 'parameters'> | undefined
-}
-
-interface Covered {
-  readonly origin: string
-  readonly path: string
-  readonly route: ApiRoute
+  /** How the URLs of it start, with a slash at the end. */
+  readonly start: string
+  /** Whether it is a whole origin, so that no path leads out of it. */
+  readonly isOrigin: boolean
+  /** Which token it wants; undefined: the source's own. */
+  readonly wanted: Wanted | undefined
 }
 
 /** A dot segment that only a server would see: it is encoded, or has parameters. */
-const HIDDEN_DOTS = /(?:[\\/]|%2f|%5c)(?:\.|%2e){1,2}(?:[\\/;]|%2f|%5c|%3b|$)/i
+const HIDDEN_DOTS = /(\/|%(25)*(2f|5c))(\.|%(25)*2e){1,2}(\/|;|%(25)*(2f|5c|3b))/i
 
 /**
  * Tells for a URL which token it may see: none (`undefined`) unless its origin and its first path segments are those of
  * an API. Compared after parsing, never as text. Throws an `OAuthError` for `apis` that cannot work.
  */
 export function apiRoutes(apis: Apis): (url: string) => ApiRoute | undefined {
-  const given = [apis ?? []].flat() as (string | Api)[]
-  if (given.length === 0) {
-    throw new OAuthError('invalid-options', 'apis is missing', { fix: 'Name the URLs that may see a token.' })
-  }
-  const covered = given.map(coveredBy).sort((one, other) => other.path.length - one.path.length)
+  const routes = [apis ?? []].flat().map(routeTo)
+  if (!routes.length) throw unusable()
+  routes.sort((one, other) => other.start.length - one.start.length)
   return (address) => {
-    const url = absoluteUrl(address)
-    if (url === null || url.username || url.password) return undefined
-    const hidden = HIDDEN_DOTS.test(url.pathname.replace(/%(?:25)+/g, '%'))
-    const covers = ({ origin, path }: Covered) =>
-      url.origin === origin && (path === '/' || (!hidden && `${url.pathname}/`.startsWith(path)))
-    return covered.find(covers)?.route
+    // User information would stand in the way of the host.
+    const place = placeOf(absoluteUrl(address))
+    const isHidden = HIDDEN_DOTS.test(place)
+    return routes.find(({ start, isOrigin }) => place.startsWith(start) && (isOrigin || !isHidden))
   }
 }
 
-function coveredBy(api: string | Api): Covered {
-  const { url, ...rest } = typeof api === 'object' && api !== null ? api : { url: api }
-  const { origin, pathname, search, hash } = secureUrl((url && absoluteUrl(url)?.href) || '')
-  if (search || hash) {
-    throw new OAuthError('invalid-options', 'A URL in apis has more than origin and path', {
-      fix: 'Leave query and fragment out of it.',
-    })
-  }
+function routeTo(api: string | Api): ApiRoute {
+  const { url, ...wanted } = typeof api === 'string' ? { url: api } : (api ?? {})
+  const parsed = secureUrl(`${url && absoluteUrl(url)}`)
+  if (parsed.search || parsed.hash) throw unusable()
   return {
-    origin,
-    path: pathname.endsWith('/') ? pathname : `${pathname}/`,
-    route: { request: Object.keys(rest).length > 0 ? rest : undefined },
+    start: placeOf(parsed).replace(/\/+$/, '/'),
+    isOrigin: parsed.pathname === '/',
+    wanted: Object.keys(wanted).length ? wanted : undefined,
   }
 }
+
+const unusable = () =>
+  new OAuthError('invalid-options', 'apis is no list of URLs', {
+    fix: 'Set apis to the URLs that may see a token, without query and fragment.',
+  })
+
+/** The URL up to its query, with a slash at the end. */
+const placeOf = (url: URL | null) => `${url?.href.split(/[?#]/)[0]}/`
 
 /** The URL as fetch would understand it, in a page also a relative one. */
 export function absoluteUrl(url: string): URL | null {

@@ -117,6 +117,9 @@ export class Client {
       return await this.#requestToken(url, parameters, checks)
     } catch (error) {
       if (error === known || error !== this.#refused?.error) throw error
+      const { clientSecret, clientAuthentication } = this.#options
+      // What it signs is another each time, perhaps with a new key.
+      if (clientSecret === undefined && typeof clientAuthentication === 'function') this.#refused = undefined
       return this.#requestToken(url, parameters, checks)
     }
   }

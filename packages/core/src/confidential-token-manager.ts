@@ -8,4 +8,9 @@ export class ConfidentialTokenManager extends TokenManager {
   constructor(grant: Grant, options: SourceOptions, kind?: GrantKind) {
     super(grant, confidential(options), kind)
   }
+
+  /** Every source is a token manager, whether it may have a secret or not. */
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    return value instanceof TokenManager
+  }
 }

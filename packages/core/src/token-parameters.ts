@@ -1,11 +1,17 @@
 import type { TokenRequest } from './grant.ts'
 
-/** The parameters of a token request for what is wanted (RFC 6749 section 3.3, RFC 8707 section 2.2). */
-export function tokenParameters({ scope, resource, parameters }: TokenRequest): URLSearchParams {
+/**
+ * The parameters of a token request for what is wanted (RFC 6749 section 3.3, RFC 8707 section 2.2). `own` are the
+ * protocol's, and take the place of extra ones.
+ */
+export function tokenParameters(
+  { scope, resource, parameters }: TokenRequest,
+  own: Record<string, string | undefined> = {},
+): URLSearchParams {
   const result = new URLSearchParams(parameters)
-  if (scope !== undefined) result.set('scope', scope)
   if (resource !== undefined) result.delete('resource')
   for (const one of [resource ?? []].flat()) result.append('resource', one)
+  for (const [name, value] of Object.entries({ scope, ...own })) if (value !== undefined) result.set(name, value)
   return result
 }
 

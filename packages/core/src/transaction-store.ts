@@ -1,13 +1,9 @@
-/** How long a login may take, milliseconds. */
-export const TRANSACTION_LIFETIME = 3_600_000
-
 /** A login that was begun and has not come back yet: plain data. */
 export interface Transaction {
   readonly codeVerifier: string
   readonly nonce?: string | undefined
   readonly maxAge?: number | undefined
   readonly issuer: string
-  readonly clientId: string
   readonly redirectUri: string
   readonly createdAt: number
   readonly appState?: unknown
@@ -22,6 +18,12 @@ export interface TransactionStore {
   pending(): boolean | Promise<boolean>
 }
 
+/** Whether what was found is a whole login that began within the last hour; a clock may have been set back since. */
+export function isUnderWay(found: unknown): found is Transaction {
+  const { codeVerifier, issuer, redirectUri, createdAt } = Object(found)
+  return [codeVerifier, issuer, redirectUri].every(Boolean) && Math.abs(Date.now() - createdAt) < 3_600_000
+}
+
 /** Transactions of this process or page only. */
 export function memoryTransactions(): TransactionStore {
   const transactions = new Map<string, Transaction>()
@@ -34,6 +36,6 @@ export function memoryTransactions(): TransactionStore {
       transactions.delete(state)
       return transaction
     },
-    pending: () => [...transactions.values()].some(({ createdAt }) => Date.now() - createdAt < TRANSACTION_LIFETIME),
+    pending: () => [...transactions.values()].some(isUnderWay),
   }
 }

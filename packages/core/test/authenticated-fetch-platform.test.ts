@@ -110,7 +110,8 @@ test('in a page, relative addresses are those of the page', async () => {
   const api = authenticatedFetch(source, {
     apis: '/api/',
     fetch: async (input, init) => {
-      sent.push([new URL(String(input), document.baseURI).href, new Headers(init?.headers).get('authorization')])
+      const request = new Request(input instanceof Request ? input : new URL(`${input}`, document.baseURI), init)
+      sent.push([request.url, request.headers.get('authorization')])
       return new Response()
     },
   })

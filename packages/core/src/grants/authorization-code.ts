@@ -2,27 +2,14 @@ import * as oauth from 'oauth4webapi'
 import type { TokenRequestChecks } from '../client.ts'
 import { confidential } from '../client-authentication.ts'
 import { within } from '../deadline.ts'
-import { InvalidCallbackError, LoginRequiredError, OAuthError, TokenUnavailableError } from '../errors.ts'
+import { LoginRequiredError, OAuthError, StoreError } from '../errors.ts'
 import { secureUrl } from '../secure-url.ts'
 import type { SourceOptions } from '../source-options.ts'
 import { TokenManager } from '../token-manager.ts'
 import { tokenParameters } from '../token-parameters.ts'
-import {
-  memoryTransactions,
-  TRANSACTION_LIFETIME,
-  type Transaction,
-  type TransactionStore,
-} from '../transaction-store.ts'
-import {
-  assertJson,
-  authorizationResponseIn,
-  isState,
-  statePrefix,
-  unusable,
-  withoutResponse,
-} from './authorization-response.ts'
+import { isUnderWay, memoryTransactions, type TransactionStore } from '../transaction-store.ts'
+import { authorizationResponseIn, stateMark, unusable } from './authorization-response.ts'
 import type { UserAgent } from './user-agent.ts'
-import { navigated, remembered } from './user-agent.ts'
 
 export interface AuthorizationCodeOptions extends SourceOptions {
   /** Where the server sends the user agent back to (RFC 6749 section 3.1.2). */
@@ -31,6 +18,8 @@ export interface AuthorizationCodeOptions extends SourceOptions {
   /** Default: in memory. */
   transactions?: TransactionStore | undefined
 }
+
+type FlowOptions = AuthorizationCodeOptions & { transactions: TransactionStore }
 
 export interface LoginOptions {
   /** Any JSON value; comes back from `handleCallback()`. */
@@ -61,36 +50,60 @@ export interface LoginResult {
 
 /** Authorization code with PKCE (RFC 6749 section 4.1, RFC 7636, RFC 9700 section 2.1): a person signs in. */
 export class AuthorizationCodeFlow extends TokenManager {
-  readonly #options: AuthorizationCodeOptions
-  readonly #transactions: TransactionStore
-  readonly #unwatch: (() => void) | undefined
+  readonly #options: FlowOptions
   /** Starts every `state` of this client, so that it knows its own callbacks. */
-  readonly #statePrefix: string
-  #handled: { url: string; result: Promise<LoginResult | undefined>; settled: boolean } | undefined
+  readonly #mark: string
+  readonly #unwatch: (() => void) | undefined
+  /** What `handleCallback()` was called with last and gave, and how many of its calls are under way. */
+  #url: string | undefined
+  #result: Promise<LoginResult | undefined> = Promise.resolve(undefined)
+  #underWay = 0
 
-  constructor(options: AuthorizationCodeOptions) {
+  constructor(options: FlowOptions) {
     const grant = async () => {
       throw new LoginRequiredError('login-required', 'Nobody is signed in', { fix: 'Call login().' })
     }
     super(grant, options, { name: 'authorization_code', oneSession: true, asksAgain: false })
-    secureUrl(options.redirectUri, options.allowInsecureRequests)
-    if (!options.userAgent) {
-      throw new OAuthError('invalid-options', 'userAgent is missing', {
-        fix: 'Set userAgent, or import this from browser.',
-      })
-    }
-    const { issuer, clientId, sessionKey, transactions = memoryTransactions() } = options
+    const { issuer, clientId, sessionKey, redirectUri, allowInsecureRequests, userAgent } = options
+    secureUrl(redirectUri, allowInsecureRequests)
     this.#options = options
-    this.#transactions = transactions
-    this.#unwatch = options.userAgent.watch?.(() => this.wake())
-    this.#statePrefix = statePrefix([issuer, clientId, sessionKey])
+    this.#mark = stateMark(issuer, clientId, sessionKey)
+    this.#unwatch = userAgent.watch?.(() => this.wake())
   }
 
   /** Leaves for the authorization server; resolves when the user agent has been told to. */
-  async login(options: LoginOptions = {}): Promise<void> {
-    const { userAgent } = this.#options
-    const url = await this.#authorizationRequest(options)
-    await navigated(userAgent, url)
+  async login({ appState, maxAge, ...options }: LoginOptions = {}): Promise<void> {
+    if (!globalThis.crypto?.subtle) {
+      throw new OAuthError('insecure-context', 'No WebCrypto here', { fix: 'Serve the page over https.' })
+    }
+    const { issuer, redirectUri, scope, resource, parameters } = this.#options
+    const endpoint = await this.client.endpoint('authorization_endpoint')
+    if (!endpoint) {
+      throw new OAuthError('invalid-metadata', 'No authorization_endpoint', { fix: 'Set it in metadata.' })
+    }
+    const state = this.#mark + oauth.generateRandomState()
+    const codeVerifier = oauth.generateRandomCodeVerifier()
+    const nonce = scope?.split(' ').includes('openid') ? oauth.generateRandomNonce() : undefined
+    const extra = { ...parameters, ...options.parameters }
+    const request = tokenParameters(
+      { scope, resource, parameters: extra },
+      {
+        response_type: 'code',
+        client_id: this.client.clientId,
+        redirect_uri: redirectUri,
+        state,
+        nonce,
+        code_challenge: await oauth.calculatePKCECodeChallenge(codeVerifier),
+        code_challenge_method: 'S256',
+        prompt: options.prompt,
+        login_hint: options.loginHint,
+        acr_values: options.acrValues,
+        max_age: maxAge?.toString(),
+      },
+    )
+    const transaction = { codeVerifier, nonce, maxAge, issuer, redirectUri, appState, createdAt: Date.now() }
+    await this.#remembered((transactions) => transactions.put(state, transaction))
+    await this.#leaveFor(endpoint, request)
   }
 
   /**
@@ -101,35 +114,31 @@ export class AuthorizationCodeFlow extends TokenManager {
   handleCallback(): Promise<LoginResult | undefined> {
     const { userAgent, redirectUri } = this.#options
     const { url } = userAgent
-    const last = this.#handled
+    const answer = authorizationResponseIn(url, redirectUri)
     // While the last response is redeemed its address is clean already.
-    if (last?.url === url || (last?.settled === false && !authorizationResponseIn(url, redirectUri))) return last.result
-    const result = this.#handle(url).finally(() => {
-      handled.settled = true
-    })
-    const handled = { url, result, settled: false }
-    this.#handled = handled
-    return result
+    if (url !== this.#url && (answer || !this.#underWay)) {
+      this.#url = url
+      this.#result = this.#handle(answer)
+    }
+    return this.#result
   }
 
   /** Ends the session: here at once, then its tokens at the server (RFC 7009), then the server's own session. */
   async logout({ postLogoutRedirectUri, endSession = true }: LogoutOptions = {}): Promise<void> {
     const { client } = this
-    const ending = this.end()
-    const endpoint = endSession ? client.endpoint('end_session_endpoint') : Promise.resolve(undefined)
-    const late = () => new TokenUnavailableError('timeout', 'the server does not answer')
-    const inTime = <T>(step: Promise<T>) =>
-      within(client.timeout, late, () => step).catch((error) =>
-        this.warnings.warn(`Signed out here only: ${error.message}`),
-      )
-    const revoked = inTime(ending.then((end) => end.revoked))
-    const [{ records }, url] = await Promise.all([ending, inTime(endpoint), revoked])
-    if (url === undefined) return
-    const idToken = records.find((record) => record.idToken)?.idToken
-    if (idToken !== undefined) url.searchParams.set('id_token_hint', idToken)
-    url.searchParams.set('client_id', this.client.clientId)
-    if (postLogoutRedirectUri !== undefined) url.searchParams.set('post_logout_redirect_uri', postLogoutRedirectUri)
-    await navigated(this.#options.userAgent, url)
+    const { records, revoked } = await this.end()
+    const told = Promise.all([endSession ? client.endpoint('end_session_endpoint') : undefined, revoked])
+    const late = () => new Error('the server does not answer')
+    const [endpoint] = await within(client.timeout, late, () => told).catch(({ message }) => [
+      this.warnings.warn(`Signed out here only: ${message}`),
+    ])
+    if (!(endpoint instanceof URL)) return
+    const hints = {
+      id_token_hint: records.find(({ idToken }) => idToken)?.idToken,
+      client_id: client.clientId,
+      post_logout_redirect_uri: postLogoutRedirectUri,
+    }
+    await this.#leaveFor(endpoint, tokenParameters({}, hints))
   }
 
   override async [Symbol.asyncDispose](): Promise<void> {
@@ -137,107 +146,80 @@ export class AuthorizationCodeFlow extends TokenManager {
     await super[Symbol.asyncDispose]()
   }
 
-  async #authorizationRequest(options: LoginOptions): Promise<URL> {
-    const { redirectUri, scope, resource, parameters } = this.#options
-    if (!globalThis.crypto?.subtle) {
-      throw new OAuthError('insecure-context', 'This page has no WebCrypto', {
-        fix: 'Serve it over https, or from localhost.',
-      })
-    }
-    const url = await this.client.endpoint('authorization_endpoint')
-    if (url === undefined) {
-      throw new OAuthError('invalid-metadata', 'The metadata has no authorization_endpoint', {
-        fix: 'Set metadata.authorization_endpoint.',
-      })
-    }
-    const { appState, prompt, loginHint, acrValues, maxAge } = options
-    assertJson(appState)
-    const state = this.#statePrefix + oauth.generateRandomState()
-    const codeVerifier = oauth.generateRandomCodeVerifier()
-    const nonce = scope?.split(' ').includes('openid') ? oauth.generateRandomNonce() : undefined
-    const asked = tokenParameters({ scope, resource, parameters: { ...parameters, ...options.parameters } })
-    const own = {
-      response_type: 'code',
-      client_id: this.client.clientId,
-      redirect_uri: redirectUri,
-      state,
-      nonce,
-      code_challenge: await oauth.calculatePKCECodeChallenge(codeVerifier),
-      code_challenge_method: 'S256',
-      prompt,
-      login_hint: loginHint,
-      acr_values: acrValues,
-      max_age: maxAge?.toString(),
-    }
-    for (const [name, value] of asked) url.searchParams.append(name, value)
-    for (const [name, value] of Object.entries(own)) if (value !== undefined) url.searchParams.set(name, value)
-    const { issuer, clientId } = this.client
-    const transaction = { codeVerifier, nonce, maxAge, issuer, clientId, redirectUri, appState, createdAt: Date.now() }
-    await remembered(() => this.#transactions.put(state, transaction))
-    return url
-  }
-
-  async #handle(address: string): Promise<LoginResult | undefined> {
-    const { userAgent, redirectUri } = this.#options
-    const response = authorizationResponseIn(address, redirectUri)
-    const state = response?.get('state') ?? ''
+  async #handle(answer: ReturnType<typeof authorizationResponseIn>): Promise<LoginResult | undefined> {
+    this.#underWay++
     try {
+      const state = answer?.response.get('state') ?? ''
       // With no login under way, an answer that does not have our form of state is somebody else's.
       const ours =
-        state.startsWith(this.#statePrefix) ||
-        (response && !isState(state) && (await remembered(() => this.#transactions.pending())))
-      if (!response || !ours) return undefined
+        state.startsWith(this.#mark) ||
+        (answer && !/^kt\w+-/.test(state) && (await this.#remembered((transactions) => transactions.pending())))
+      if (!answer || !ours) return undefined
       try {
-        userAgent.replaceUrl(withoutResponse(address))
-      } catch (error) {
-        this.warnings.warn(`The address could not be cleaned: ${(error as Error).message}`)
+        this.#options.userAgent.replaceUrl(answer.cleanAddress)
+      } catch {
+        this.warnings.warn('The address cannot be cleaned')
       }
-      return await this.#redeem(response, state)
+      return await this.#redeem(answer.response, state)
     } finally {
       await this.ready()
+      this.#underWay--
     }
   }
 
   async #redeem(response: URLSearchParams, state: string): Promise<LoginResult> {
     const { client } = this
-    const transaction = await remembered(() => this.#transactions.take(state))
-    if (!transaction || !this.#isUsable(transaction)) {
-      throw new InvalidCallbackError('invalid-state', 'This answer belongs to no login that is under way here', {
-        appState: transaction?.appState,
-        fix: 'Call login() again: the answer was used already, is older than an hour, or belongs to another browser.',
-      })
+    const { issuer, resource, parameters, scope } = this.#options
+    const transaction = await this.#remembered((transactions) => transactions.take(state))
+    const appState = transaction?.appState
+    if (!isUnderWay(transaction) || transaction.issuer !== issuer) {
+      throw unusable(new Error('no login under way here has this answer'), appState, 'invalid-state')
     }
-    const { appState, codeVerifier, nonce, maxAge, redirectUri } = transaction
     try {
       const server = await client.metadata()
       const code = oauth.validateAuthResponse(server, { client_id: client.clientId }, response, state).get('code')
-      const repeated = [...response].length > new Set(response.keys()).size
-      if (!code || repeated) throw new Error(repeated ? 'a parameter comes twice' : 'it has no code')
-      const { resource, parameters } = this.#options
-      const request = tokenParameters({ resource, parameters })
-      request.set('code', code)
-      request.set('redirect_uri', redirectUri)
-      request.set('code_verifier', codeVerifier)
+      if (!code || response.size > new Set(response.keys()).size) throw new Error('no code, or a parameter twice')
+      const { redirectUri: redirect_uri, codeVerifier: code_verifier, nonce, maxAge } = transaction
+      const request = tokenParameters({ resource, parameters }, { code, redirect_uri, code_verifier })
       const process: TokenRequestChecks['process'] = (as, who, answer) =>
         oauth.processAuthorizationCodeResponse(as, who, answer, {
-          ...(nonce !== undefined && { expectedNonce: nonce }),
-          ...(maxAge !== undefined && { maxAge }),
+          expectedNonce: nonce ?? oauth.expectNoNonce,
+          maxAge: maxAge ?? oauth.skipAuthTimeCheck,
         })
       const tokenSet = await client.tokenRequest('authorization_code', request, { process })
-      await this.begin({ ...tokenSet, scope: tokenSet.scope ?? this.#options.scope })
+      await this.begin({ ...tokenSet, scope: tokenSet.scope ?? scope })
     } catch (error) {
       throw unusable(error, appState)
     }
     return { appState }
   }
 
-  #isUsable({ issuer, clientId, createdAt }: Transaction): boolean {
-    const age = Date.now() - createdAt
-    return issuer === this.client.issuer && clientId === this.client.clientId && Math.abs(age) < TRANSACTION_LIFETIME
+  /** What the transaction store does; where it fails, no login can be begun or finished. */
+  async #remembered<T>(call: (transactions: TransactionStore) => T | Promise<T>): Promise<T> {
+    try {
+      return await call(this.#options.transactions)
+    } catch (cause) {
+      throw new StoreError('The login cannot be remembered', { cause, fix: 'Allow session storage.' })
+    }
+  }
+
+  async #leaveFor(endpoint: URL, parameters: URLSearchParams): Promise<void> {
+    for (const [name, value] of parameters) endpoint.searchParams.append(name, value)
+    try {
+      await this.#options.userAgent.navigate(endpoint.href)
+    } catch (cause) {
+      throw new OAuthError('navigation-failed', 'The user agent does not navigate', { cause })
+    }
   }
 }
 
 /** A person signs in: authorization code with PKCE. Throws an `OAuthError` for options that cannot work. */
 export function authorizationCode(options: AuthorizationCodeOptions): AuthorizationCodeFlow {
-  return new AuthorizationCodeFlow(confidential(options))
+  const { userAgent, transactions = memoryTransactions() } = options
+  if (!userAgent) {
+    throw new OAuthError('invalid-options', 'userAgent is missing', {
+      fix: 'Set userAgent, or import this from browser.',
+    })
+  }
+  return new AuthorizationCodeFlow(confidential({ ...options, transactions }))
 }
