@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
@@ -89,6 +89,17 @@ test('USER_NAME finds a session also where the name of who signed in last is gon
   expect(await cli(['whoami'], { USER_NAME: 'ada' })).toMatchObject({ code: 0, stdout: expect.stringMatching(/^Ada/) })
   expect(await cli(['logout'], { USER_NAME: 'ada' })).toMatchObject({ code: 0, stdout: 'Signed out\n' })
   expect(await cli(['whoami'], { USER_NAME: 'ada' })).toMatchObject({ code: 1 })
+})
+
+test('a damaged session is told, kept aside, and replaced by the next login', async () => {
+  await cli(['login'], ada)
+  const file = join(folder, 'deep', 'session')
+  await writeFile(file, 'garbage')
+  const { code, stderr } = await cli(['whoami'])
+  expect([code, stderr]).toEqual([1, expect.stringMatching(/session was damaged.*\nNobody is signed in\nRun: /)])
+  expect((await cli(['login'], ada)).code).toBe(0)
+  expect((await cli(['whoami'])).code).toBe(0)
+  expect(await readFile(`${file}.damaged`, 'utf8')).toBe('garbage')
 })
 
 test('a name that cannot be read is not taken for nobody', async () => {

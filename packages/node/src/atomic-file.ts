@@ -1,4 +1,4 @@
-import { chmodSync, renameSync, rmSync, statSync } from 'node:fs'
+import { existsSync, renameSync, rmSync, statSync } from 'node:fs'
 import { readFile, realpath, writeFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { StoreError } from '@keyturn/core'
@@ -8,6 +8,8 @@ const OWNER_ONLY = 0o600
 /** How often Windows may refuse a file for no lasting reason, and how long to wait between, milliseconds. */
 const PATIENCE = 40
 const PAUSE = 25
+/** How many damaged files are kept beside theirs; then the newest takes the place of the oldest. */
+const MOST_ASIDE = 9
 
 /** Where the file really is: writing must not replace a symbolic link, and all its users must lock the same. */
 export async function locate(path: string): Promise<string> {
@@ -19,13 +21,13 @@ export async function locate(path: string): Promise<string> {
   }
 }
 
-/** The text of a file; `undefined` where there is none. */
-export async function readText(path: string): Promise<string | undefined> {
+/** The text of a file; none where there is no file. */
+export async function readText(path: string): Promise<string> {
   return patiently(async () => {
     try {
       return await readFile(path, 'utf8')
     } catch (error) {
-      if (errorCode(error) === 'ENOENT') return undefined
+      if (errorCode(error) === 'ENOENT') return ''
       throw error
     }
   })
@@ -53,23 +55,13 @@ export async function publish(path: string, text: string, isOurs: () => boolean)
   }
 }
 
-/** Moves a damaged file to `<path>.damaged`, in place of an older one. */
-export async function setAside(path: string, isOurs: () => boolean): Promise<void> {
-  await patiently(async () => {
-    assertOurs(isOurs)
-    chmodSync(path, OWNER_ONLY)
-    renameSync(path, damaged(path))
-  })
-}
-
-/** Keeps what is about to be dropped as `<path>.damaged`, in place of an older one. */
-export async function keepAside(path: string, text: string): Promise<void> {
-  rmSync(damaged(path), { force: true })
-  await writeFile(damaged(path), text, { mode: OWNER_ONLY })
-}
-
-function damaged(path: string): string {
-  return `${path}.damaged`
+/** Keeps what is about to be dropped as `<path>.damaged` or, where that name is taken, `<path>.damaged.2` and so on. */
+export async function keepAside(path: string, content: string | Buffer): Promise<void> {
+  const names = Array.from({ length: MOST_ASIDE }, (_, n) => `${path}.damaged${n === 0 ? '' : `.${n + 1}`}`)
+  const age = (name: string) => statSync(name, { throwIfNoEntry: false })?.mtimeMs ?? Number.NEGATIVE_INFINITY
+  const name = names.find((name) => !existsSync(name)) ?? names.reduce((a, b) => (age(a) <= age(b) ? a : b))
+  rmSync(name, { force: true })
+  await writeFile(name, content, { mode: OWNER_ONLY, flag: 'wx', flush: true })
 }
 
 function assertOurs(isOurs: () => boolean): void {
