@@ -1,5 +1,6 @@
 import { existsSync, renameSync, rmSync, statSync } from 'node:fs'
-import { readFile, realpath, writeFile } from 'node:fs/promises'
+import { open, readdir, readFile, realpath, rm, stat, writeFile } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { StoreError } from '@keyturn/core'
 import { errorCode, isPassing } from './file-error.ts'
@@ -10,6 +11,10 @@ const PATIENCE = 40
 const PAUSE = 25
 /** How many damaged files are kept beside theirs; then the newest takes the place of the oldest. */
 const MOST_ASIDE = 9
+/** What `publish` has staged: its own name, and the one that write-file-atomic makes of it. */
+const STAGED = /^\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.next(\.\d+)?$/
+/** No writer takes as long: a lock that is older was taken over, milliseconds. */
+const LEFT_BEHIND = 300_000
 
 /** Where the file really is: writing must not replace a symbolic link, and all its users must lock the same. */
 export async function locate(path: string): Promise<string> {
@@ -49,9 +54,34 @@ export async function publish(path: string, text: string, isOurs: () => boolean)
       assertOurs(isOurs)
       renameSync(staged, path)
     })
+    await syncFolder(dirname(path))
   } catch (error) {
     rmSync(staged, { force: true })
     throw error
+  }
+}
+
+/** Without it a power cut can bring the old file back, and with it a refresh token that was spent. */
+async function syncFolder(path: string): Promise<void> {
+  try {
+    const folder = await open(path)
+    await folder.sync().finally(() => folder.close())
+  } catch {
+    // Windows, and not every file system, lets a folder be synced. The file itself is written.
+  }
+}
+
+/** Removes what writers that were killed have staged for `path`. */
+export async function sweep(path: string): Promise<void> {
+  const base = basename(path)
+  try {
+    for (const name of await readdir(dirname(path))) {
+      if (!name.startsWith(base) || !STAGED.test(name.slice(base.length))) continue
+      const staged = join(dirname(path), name)
+      if (Date.now() - (await stat(staged)).mtimeMs > LEFT_BEHIND) await rm(staged, { force: true })
+    }
+  } catch {
+    // It harms nothing where it is, and the next one may get further.
   }
 }
 

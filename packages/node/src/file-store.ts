@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { mkdir, readFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { type StoredRecord, StoreError, type TokenStore } from '@keyturn/core'
-import { keepAside, locate, publish, readText } from './atomic-file.ts'
+import { keepAside, locate, publish, readText, sweep } from './atomic-file.ts'
 import { fileError } from './file-error.ts'
 import { FileKeys } from './file-keys.ts'
 import { withLease, withLock } from './file-lock.ts'
@@ -24,6 +24,9 @@ export interface FileStoreOptions {
 const DEFAULT_LEASE = 30_000
 /** Less than the 5 s after which a manager gives a storage call up, milliseconds. */
 const WRITE_LEASE = 4_000
+
+/** How long a store leaves it at one look for what was left behind, milliseconds. */
+const SWEEP_INTERVAL = 600_000
 
 /** The name of the line in which writers wait. */
 const WRITERS = 'write'
@@ -53,6 +56,7 @@ export function fileStore(path: string, options: FileStoreOptions = {}): TokenSt
   const file = resolve(path)
   const keys = new FileKeys(fileKey)
   const turns = new Turns()
+  let sweptAt = Number.NEGATIVE_INFINITY
   const watched = new RecordWatch(file, async (text, key) => {
     const found = await find(text, key)
     return found instanceof StoreError ? 'damaged' : found?.version
@@ -91,6 +95,10 @@ export function fileStore(path: string, options: FileStoreOptions = {}): TokenSt
     if (whole === undefined) await keepAside(target, await readFile(target))
     if (dropped.size > 0) await keepAside(target, formatDocument(dropped, document.encryption))
     await publish(target, formatDocument(records, codecs[1].encryption), isOurs)
+    if (performance.now() - sweptAt > SWEEP_INTERVAL) {
+      sweptAt = performance.now()
+      await sweep(target)
+    }
     return true
   }
 
