@@ -14,7 +14,7 @@ import { askCredentials } from './ask.ts'
 
 const { env } = process
 const file = env.SESSION_FILE ?? join(homedir(), '.config', 'keyturn-cli', 'session')
-const nameFile = `${file}.user` // whose session it is; the session itself is found by that name
+const nameFile = `${file}.user` // who signed in last; a session is found by that name
 
 function setting(name: string): string {
   const value = env[name]
@@ -39,8 +39,16 @@ function sessionOf(username: string, secret: () => string = signedOut): TokenMan
   })
 }
 
+/** The session of who is named, else of who signed in last. */
 async function currentSession(): Promise<TokenManager> {
-  return sessionOf(await readFile(nameFile, 'utf8').catch(signedOut))
+  return sessionOf(env.USER_NAME || (await lastUser()))
+}
+
+async function lastUser(): Promise<string> {
+  return readFile(nameFile, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return signedOut()
+    throw error // a file that is there and cannot be read says nothing about who is signed in
+  })
 }
 
 const commands: Record<string, (argument: string) => Promise<void>> = {
@@ -49,9 +57,10 @@ const commands: Record<string, (argument: string) => Promise<void>> = {
     const given = USER_NAME && PASSWORD ? { username: USER_NAME, password: PASSWORD } : await askCredentials(USER_NAME)
     if (!given) throw new Error('Not signed in: no user name, or no password')
     await sessionOf(given.username).revoke() // a session from before would make the password look right
-    await sessionOf(given.username, () => given.password).getAccessToken()
-    await mkdir(dirname(nameFile), { recursive: true })
+    // First the name: a session that nobody finds would stay signed in.
+    await mkdir(dirname(nameFile), { recursive: true, mode: 0o700 })
     await writeFile(nameFile, given.username, { mode: 0o600 })
+    await sessionOf(given.username, () => given.password).getAccessToken()
     console.log(`Signed in as ${given.username}`)
   },
 
@@ -70,7 +79,7 @@ const commands: Record<string, (argument: string) => Promise<void>> = {
 
   async logout() {
     await (await currentSession()).revoke()
-    await rm(nameFile)
+    await rm(nameFile, { force: true })
     console.log('Signed out')
   },
 }

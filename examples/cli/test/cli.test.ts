@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
@@ -80,6 +80,32 @@ test('with a passphrase the file shows neither token nor user', async () => {
   const { code, stderr } = await cli(['whoami'], { SESSION_KEY: 'another' })
   expect(code).toBe(1)
   expect(stderr).toMatch(/^The token file is encrypted with another key\nSet `key` to/m)
+})
+
+test('USER_NAME finds a session also where the name of who signed in last is gone', async () => {
+  await cli(['login'], ada)
+  await rm(join(folder, 'deep', 'session.user'))
+  expect((await cli(['whoami'])).stderr).toBe('Nobody is signed in\nRun: node cli.ts login\n')
+  expect(await cli(['whoami'], { USER_NAME: 'ada' })).toMatchObject({ code: 0, stdout: expect.stringMatching(/^Ada/) })
+  expect(await cli(['logout'], { USER_NAME: 'ada' })).toMatchObject({ code: 0, stdout: 'Signed out\n' })
+  expect(await cli(['whoami'], { USER_NAME: 'ada' })).toMatchObject({ code: 1 })
+})
+
+test('a damaged session is told, kept aside, and replaced by the next login', async () => {
+  await cli(['login'], ada)
+  const file = join(folder, 'deep', 'session')
+  await writeFile(file, 'garbage')
+  const { code, stderr } = await cli(['whoami'])
+  expect([code, stderr]).toEqual([1, expect.stringMatching(/session was damaged.*\nNobody is signed in\nRun: /)])
+  expect((await cli(['login'], ada)).code).toBe(0)
+  expect((await cli(['whoami'])).code).toBe(0)
+  expect(await readFile(`${file}.damaged`, 'utf8')).toBe('garbage')
+})
+
+test('a name that cannot be read is not taken for nobody', async () => {
+  await mkdir(join(folder, 'deep', 'session.user'), { recursive: true })
+  const { code, stderr } = await cli(['whoami'])
+  expect([code, stderr]).toEqual([1, expect.stringMatching(/^EISDIR/)])
 })
 
 test('no other URL than the API gets a token', async () => {

@@ -1,5 +1,6 @@
-import { chmodSync, renameSync, rmSync, statSync } from 'node:fs'
-import { readFile, realpath, writeFile } from 'node:fs/promises'
+import { existsSync, renameSync, rmSync, statSync } from 'node:fs'
+import { open, readdir, readFile, realpath, rm, stat, writeFile } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { StoreError } from '@keyturn/core'
 import { errorCode, isPassing } from './file-error.ts'
@@ -8,6 +9,12 @@ const OWNER_ONLY = 0o600
 /** How often Windows may refuse a file for no lasting reason, and how long to wait between, milliseconds. */
 const PATIENCE = 40
 const PAUSE = 25
+/** How many damaged files are kept beside theirs; then the newest takes the place of the oldest. */
+const MOST_ASIDE = 9
+/** What `publish` has staged: its own name, and the one that write-file-atomic makes of it. */
+const STAGED = /^\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.next(\.\d+)?$/
+/** No writer takes as long: a lock that is older was taken over, milliseconds. */
+const LEFT_BEHIND = 300_000
 
 /** Where the file really is: writing must not replace a symbolic link, and all its users must lock the same. */
 export async function locate(path: string): Promise<string> {
@@ -19,13 +26,13 @@ export async function locate(path: string): Promise<string> {
   }
 }
 
-/** The text of a file; `undefined` where there is none. */
-export async function readText(path: string): Promise<string | undefined> {
+/** The text of a file; none where there is no file. */
+export async function readText(path: string): Promise<string> {
   return patiently(async () => {
     try {
       return await readFile(path, 'utf8')
     } catch (error) {
-      if (errorCode(error) === 'ENOENT') return undefined
+      if (errorCode(error) === 'ENOENT') return ''
       throw error
     }
   })
@@ -47,29 +54,44 @@ export async function publish(path: string, text: string, isOurs: () => boolean)
       assertOurs(isOurs)
       renameSync(staged, path)
     })
+    await syncFolder(dirname(path))
   } catch (error) {
     rmSync(staged, { force: true })
     throw error
   }
 }
 
-/** Moves a damaged file to `<path>.damaged`, in place of an older one. */
-export async function setAside(path: string, isOurs: () => boolean): Promise<void> {
-  await patiently(async () => {
-    assertOurs(isOurs)
-    chmodSync(path, OWNER_ONLY)
-    renameSync(path, damaged(path))
-  })
+/** Without it a power cut can bring the old file back, and with it a refresh token that was spent. */
+async function syncFolder(path: string): Promise<void> {
+  try {
+    const folder = await open(path)
+    await folder.sync().finally(() => folder.close())
+  } catch {
+    // Windows, and not every file system, lets a folder be synced. The file itself is written.
+  }
 }
 
-/** Keeps what is about to be dropped as `<path>.damaged`, in place of an older one. */
-export async function keepAside(path: string, text: string): Promise<void> {
-  rmSync(damaged(path), { force: true })
-  await writeFile(damaged(path), text, { mode: OWNER_ONLY })
+/** Removes what writers that were killed have staged for `path`. */
+export async function sweep(path: string): Promise<void> {
+  const base = basename(path)
+  try {
+    for (const name of await readdir(dirname(path))) {
+      if (!name.startsWith(base) || !STAGED.test(name.slice(base.length))) continue
+      const staged = join(dirname(path), name)
+      if (Date.now() - (await stat(staged)).mtimeMs > LEFT_BEHIND) await rm(staged, { force: true })
+    }
+  } catch {
+    // It harms nothing where it is, and the next one may get further.
+  }
 }
 
-function damaged(path: string): string {
-  return `${path}.damaged`
+/** Keeps what is about to be dropped as `<path>.damaged` or, where that name is taken, `<path>.damaged.2` and so on. */
+export async function keepAside(path: string, content: string | Buffer): Promise<void> {
+  const names = Array.from({ length: MOST_ASIDE }, (_, n) => `${path}.damaged${n === 0 ? '' : `.${n + 1}`}`)
+  const age = (name: string) => statSync(name, { throwIfNoEntry: false })?.mtimeMs ?? Number.NEGATIVE_INFINITY
+  const name = names.find((name) => !existsSync(name)) ?? names.reduce((a, b) => (age(a) <= age(b) ? a : b))
+  rmSync(name, { force: true })
+  await writeFile(name, content, { mode: OWNER_ONLY, flag: 'wx', flush: true })
 }
 
 function assertOurs(isOurs: () => boolean): void {

@@ -1,14 +1,14 @@
 import { createHash } from 'node:crypto'
-import { mkdir } from 'node:fs/promises'
+import { mkdir, readFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { type StoredRecord, StoreError, type TokenStore } from '@keyturn/core'
-import { keepAside, locate, publish, readText, setAside } from './atomic-file.ts'
+import { keepAside, locate, publish, readText, sweep } from './atomic-file.ts'
 import { fileError } from './file-error.ts'
 import { FileKeys } from './file-keys.ts'
 import { withLease, withLock } from './file-lock.ts'
 import type { FileKey } from './record-cipher.ts'
 import { RecordWatch } from './record-watch.ts'
-import { formatDocument, parseDocument, type RecordCodec, type StoreDocument } from './store-document.ts'
+import { changed, formatDocument, parseDocument, type StoreDocument } from './store-document.ts'
 import { Turns } from './turns.ts'
 
 /** Options of `fileStore`. */
@@ -25,10 +25,21 @@ const DEFAULT_LEASE = 30_000
 /** Less than the 5 s after which a manager gives a storage call up, milliseconds. */
 const WRITE_LEASE = 4_000
 
+/** How long a store leaves it at one look for what was left behind, milliseconds. */
+const SWEEP_INTERVAL = 600_000
+
 /** The name of the line in which writers wait. */
 const WRITERS = 'write'
 
 const EMPTY: StoreDocument = { records: new Map() }
+
+/** A record, or nothing, or why it is not to be had for good. */
+type Found = StoredRecord | StoreError | undefined
+
+/** What is damaged is written over as if nothing were there. */
+function versionOf(found: Found): number | undefined {
+  return found instanceof StoreError ? undefined : found?.version
+}
 
 /**
  * Keeps records in one file that processes share: written atomically, locked between them, and encrypted with `key`
@@ -45,33 +56,50 @@ export function fileStore(path: string, options: FileStoreOptions = {}): TokenSt
   const file = resolve(path)
   const keys = new FileKeys(fileKey)
   const turns = new Turns()
+  let sweptAt = Number.NEGATIVE_INFINITY
   const watched = new RecordWatch(file, async (text, key) => {
-    const document = parseDocument(text ?? '')
-    return document && (await recordIn(document, key))?.version
+    const found = await find(text, key)
+    return found instanceof StoreError ? 'damaged' : found?.version
   })
 
-  async function recordIn(document: StoreDocument, key: string): Promise<StoredRecord | undefined> {
+  async function find(text: string, key: string): Promise<Found> {
+    const document = parseDocument(text)
+    if (document === undefined) return damage(`The token file ${file} is damaged`)
     const codec = await keys.reading(document)
     const name = codec.name(key)
-    return codec.decode(name, document.records.get(name))
+    if (!document.records.has(name)) return undefined
+    return codec.decode(name, document.records.get(name)) ?? damage(`A record in the token file ${file} is damaged`)
   }
 
-  async function read(target: string): Promise<StoreDocument> {
-    const document = parseDocument((await readText(target)) ?? '')
-    return document ?? turns.take(WRITERS, () => writing(target, (isOurs) => readHealed(target, isOurs)))
+  function damage(message: string): StoreError {
+    const fix = `Sign in again, or go on: the next write heals the file, and keeps what is damaged as ${file}.damaged.`
+    return new StoreError(message, { retryable: false, fix })
   }
 
-  function writing<T>(target: string, act: (isOurs: () => boolean) => Promise<T>): Promise<T> {
-    return withLock(`${target}.lock`, WRITE_LEASE, act)
-  }
-
-  /** Under the write lock: without it, what is moved aside could be what another process has just healed. */
-  async function readHealed(target: string, isOurs: () => boolean): Promise<StoreDocument> {
-    const document = parseDocument((await readText(target)) ?? '')
-    if (document !== undefined) return document
-    await setAside(target, isOurs)
-    process.emitWarning(`${target} was damaged: it is kept aside, and its sessions are lost`, { type: 'keyturn' })
-    return EMPTY
+  async function replaceIn(
+    target: string,
+    key: string,
+    expected: number | undefined,
+    next: StoredRecord | undefined,
+    isOurs: () => boolean,
+  ): Promise<boolean> {
+    const text = await readText(target)
+    const found = await find(text, key)
+    if (versionOf(found) !== expected) return false
+    if (found === undefined && next === undefined) return true
+    const whole = parseDocument(text)
+    const document = whole ?? EMPTY
+    const codecs = [await keys.reading(document), await keys.writing(document)] as const
+    const { records, dropped } = changed(document, ...codecs, key, next)
+    // Damage is copied, not moved: whoever is killed here has lost nothing, and hidden nothing.
+    if (whole === undefined) await keepAside(target, await readFile(target))
+    if (dropped.size > 0) await keepAside(target, formatDocument(dropped, document.encryption))
+    await publish(target, formatDocument(records, codecs[1].encryption), isOurs)
+    if (performance.now() - sweptAt > SWEEP_INTERVAL) {
+      sweptAt = performance.now()
+      await sweep(target)
+    }
+    return true
   }
 
   /** Does `act` where the file really is; whatever fails is a `StoreError`. */
@@ -84,27 +112,20 @@ export function fileStore(path: string, options: FileStoreOptions = {}): TokenSt
   }
 
   return {
-    get: (key) => located(async (target) => recordIn(await read(target), key)),
+    // Damage is an answer, not a failure: it is the manager's to report, and its next write heals it. As what is damaged
+    // can be anything, a manager believes nothing that it is given before it has checked it.
+    get: (key) => located(async (target) => (await find(await readText(target), key)) as StoredRecord | undefined),
 
     async replace(key, expected, next) {
       const record = structuredClone(next)
-      const replaceIn = async (target: string, isOurs: () => boolean) => {
-        const document = await readHealed(target, isOurs)
-        if ((await recordIn(document, key))?.version !== expected) return false
-        const codecs = [await keys.reading(document), await keys.writing(document)] as const
-        if (record === undefined && !document.records.has(codecs[0].name(key))) return true
-        const { records, dropped } = changed(document, ...codecs, key, record)
-        if (dropped.size > 0) await keepAside(target, formatDocument(dropped, document.encryption))
-        await publish(target, formatDocument(records, codecs[1].encryption), isOurs)
-        return true
-      }
       const act = async (target: string) => {
         // Most refusals need no lock; and a key that takes long to come is there before another process waits for it.
-        const seen = parseDocument((await readText(target)) ?? '') ?? EMPTY
-        if ((await recordIn(seen, key))?.version !== expected) return false
-        await keys.writing(seen)
+        const text = await readText(target)
+        if (versionOf(await find(text, key)) !== expected) return false
+        await keys.writing(parseDocument(text) ?? EMPTY)
         await mkdir(dirname(target), { recursive: true, mode: 0o700 })
-        return writing(target, (isOurs) => replaceIn(target, isOurs))
+        const write = (isOurs: () => boolean) => replaceIn(target, key, expected, record, isOurs)
+        return withLock(`${target}.lock`, WRITE_LEASE, write)
       }
       return turns.take(WRITERS, () => located(act))
     },
@@ -121,28 +142,4 @@ export function fileStore(path: string, options: FileStoreOptions = {}): TokenSt
 
     watch: (key, listener) => watched.add(key, listener),
   }
-}
-
-/** The records of `document` with one changed, and the damaged ones that have no place among them any more. */
-function changed(
-  document: StoreDocument,
-  reading: RecordCodec,
-  writing: RecordCodec,
-  key: string,
-  next: StoredRecord | undefined,
-): Record<'records' | 'dropped', Map<string, unknown>> {
-  const records = new Map<string, unknown>()
-  const dropped = new Map<string, unknown>()
-  const changing = reading.name(key)
-  for (const [name, entry] of document.records) {
-    if (name !== changing && reading === writing) {
-      records.set(name, entry)
-      continue
-    }
-    const record = reading.decode(name, entry)
-    if (record === undefined) dropped.set(name, entry)
-    else if (name !== changing) records.set(writing.name(name), writing.encode(writing.name(name), record))
-  }
-  if (next !== undefined) records.set(writing.name(key), writing.encode(writing.name(key), next))
-  return { records, dropped }
 }

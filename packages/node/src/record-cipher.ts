@@ -9,7 +9,7 @@ import {
 } from 'node:crypto'
 import { promisify } from 'node:util'
 import { type StoredRecord, StoreError } from '@keyturn/core'
-import { type FileEncryption, isRecord, type RecordCodec } from './store-document.ts'
+import { checkedRecord, type FileEncryption, isRecord, type RecordCodec } from './store-document.ts'
 
 /** What a file is encrypted with: a passphrase, or 32 bytes. */
 export type FileKey = string | Uint8Array
@@ -63,17 +63,22 @@ export class RecordCipher implements RecordCodec {
 
   decode(name: string, entry: unknown): StoredRecord | undefined {
     if (!isRecord(entry) || !('sealed' in entry) || typeof entry.sealed !== 'string') return undefined
-    const sealed = Buffer.from(entry.sealed, 'base64url')
+    const record = checkedRecord(this.#opened(name, entry.version, entry.sealed))
+    return record?.version === entry.version ? record : undefined
+  }
+
+  /** `undefined` where it is damaged: the key is known to be right. */
+  #opened(name: string, version: number, text: string): unknown {
+    const sealed = Buffer.from(text, 'base64url')
     if (sealed.length < NONCE_BYTES + TAG_BYTES) return undefined
     const options = { authTagLength: TAG_BYTES }
     const decipher = createDecipheriv('aes-256-gcm', this.#recordKey, sealed.subarray(0, NONCE_BYTES), options)
-    decipher.setAAD(boundTo(name, entry.version)).setAuthTag(sealed.subarray(-TAG_BYTES))
+    decipher.setAAD(boundTo(name, version)).setAuthTag(sealed.subarray(-TAG_BYTES))
     try {
       const opened = [decipher.update(sealed.subarray(NONCE_BYTES, -TAG_BYTES)), decipher.final()]
-      const record: unknown = JSON.parse(Buffer.concat(opened).toString())
-      return isRecord(record) && record.version === entry.version ? record : undefined
+      return JSON.parse(Buffer.concat(opened).toString())
     } catch {
-      return undefined // the key is right, so it is the record that is damaged
+      return undefined
     }
   }
 }

@@ -8,27 +8,27 @@ const DEBOUNCE = 20
 const SETTLED = 250
 const POLL = 1_000
 
-/** The version of a record in the text of a file. */
-export type VersionIn = (text: string | undefined, key: string) => Promise<number | undefined>
+/** What tells one state of a record in the text of a file from another: its version, or that it is damaged. */
+export type StateIn = (text: string, key: string) => Promise<number | 'damaged' | undefined>
 
 interface Watched {
   readonly listeners: Set<() => void>
-  version: Promise<number | undefined>
+  state: ReturnType<StateIn>
 }
 
 /** Watches the records of one file; keeps no process alive. */
 export class RecordWatch {
   readonly #path: string
-  readonly #versionIn: VersionIn
+  readonly #stateIn: StateIn
   readonly #watched = new Map<string, Watched>()
   #close: (() => void) | undefined
   #timer: NodeJS.Timeout | undefined
   #due = Number.POSITIVE_INFINITY
   #checks: Promise<void> = Promise.resolve()
 
-  constructor(path: string, versionIn: VersionIn) {
+  constructor(path: string, stateIn: StateIn) {
     this.#path = path
-    this.#versionIn = versionIn
+    this.#stateIn = stateIn
   }
 
   /** Calls `listener` after each change of the record, whoever made it; returns what ends that. */
@@ -41,8 +41,8 @@ export class RecordWatch {
     let watched = this.#watched.get(key)
     if (watched === undefined) {
       // Read in this tick: what is written from now on is a change.
-      const version = this.#versionIn(readNow(path), key).catch(() => undefined)
-      watched = { listeners: new Set(), version }
+      const state = this.#stateIn(readNow(path), key).catch(() => undefined)
+      watched = { listeners: new Set(), state }
       this.#watched.set(key, watched)
     }
     const { listeners } = watched
@@ -76,10 +76,10 @@ export class RecordWatch {
   async #check(): Promise<void> {
     const text = await readText(located(this.#path))
     for (const [key, watched] of this.#watched) {
-      const before = await watched.version
-      const version = await this.#versionIn(text, key)
-      if (version === before) continue
-      watched.version = Promise.resolve(version)
+      const before = await watched.state
+      const state = await this.#stateIn(text, key)
+      if (state === before) continue
+      watched.state = Promise.resolve(state)
       for (const listener of watched.listeners) queueMicrotask(() => watched.listeners.has(listener) && listener())
     }
   }
@@ -116,10 +116,10 @@ function located(path: string): string {
   }
 }
 
-function readNow(path: string): string | undefined {
+function readNow(path: string): string {
   try {
     return readFileSync(path, 'utf8')
   } catch {
-    return undefined
+    return ''
   }
 }

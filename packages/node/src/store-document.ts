@@ -21,7 +21,7 @@ export interface RecordCodec {
   readonly encryption?: FileEncryption | undefined
   name(key: string): string
   encode(name: string, record: StoredRecord): unknown
-  /** `undefined` where it is damaged. */
+  /** `undefined` where it is damaged. Throws a `StoreError` where it is of a later format. */
   decode(name: string, entry: unknown): StoredRecord | undefined
 }
 
@@ -29,7 +29,7 @@ export interface RecordCodec {
 export const plainCodec: RecordCodec = {
   name: (key) => key,
   encode: (_, record) => record,
-  decode: (_, entry) => (isRecord(entry) ? entry : undefined),
+  decode: (_, entry) => checkedRecord(entry),
 }
 
 /** Reads a document; `undefined` where it is damaged. Throws a `StoreError` where it is of a later format. */
@@ -49,9 +49,40 @@ export function formatDocument(records: ReadonlyMap<string, unknown>, encryption
   return `${JSON.stringify({ format: 1, encryption, records: Object.fromEntries(records) })}\n`
 }
 
-/** Is it something with a version? No more is asked of a record here. */
+/** `value`, if it is something with a version: no more is asked of a record here. Throws where it is of a later format. */
+export function checkedRecord(value: unknown): StoredRecord | undefined {
+  if (!isRecord(value)) return undefined
+  if (typeof value.format === 'number' && value.format > 1) throw laterFormat()
+  return value
+}
+
+/** Has it a version? */
 export function isRecord(value: unknown): value is StoredRecord {
-  return isObject(value) && typeof value.version === 'number'
+  return isObject(value) && Number.isFinite(value.version)
+}
+
+/** The records of `document` with one changed, and the damaged ones that have no place among them any more. */
+export function changed(
+  document: StoreDocument,
+  reading: RecordCodec,
+  writing: RecordCodec,
+  key: string,
+  next: StoredRecord | undefined,
+): Record<'records' | 'dropped', Map<string, unknown>> {
+  const records = new Map<string, unknown>()
+  const dropped = new Map<string, unknown>()
+  const changing = reading.name(key)
+  for (const [name, entry] of document.records) {
+    if (name !== changing && reading === writing) {
+      records.set(name, entry)
+      continue
+    }
+    const record = reading.decode(name, entry)
+    if (record === undefined) dropped.set(name, entry)
+    else if (name !== changing) records.set(writing.name(name), writing.encode(writing.name(name), record))
+  }
+  if (next !== undefined) records.set(writing.name(key), writing.encode(writing.name(key), next))
+  return { records, dropped }
 }
 
 function isEncryption(value: unknown): value is FileEncryption {

@@ -13,7 +13,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { fileStore, StoreError } from '@keyturn/node'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { record } from '../../core/test/token-store-contract.ts'
@@ -95,6 +95,19 @@ test('what a crash leaves beside the file harms nothing', async () => {
   expect(await store.get('alice')).toEqual(record(1))
   expect(await store.replace('alice', 1, record(2))).toBe(true)
   expect(await store.get('alice')).toEqual(record(2))
+})
+
+test('what killed writers have staged is swept with a write, once it is minutes old; nothing else is touched', async () => {
+  const staged = `${path}.0d5b4b36-bdf3-436c-b3dd-b2071da58039.next`
+  const others = [`${path}.next`, `${path}.damaged`, `${path}.old.next`, join(folder, 'other.json'), `${staged}.json`]
+  for (const name of [staged, `${staged}.3857154258`, ...others]) {
+    writeFileSync(name, 'text')
+    utimesSync(name, 1, 1)
+  }
+  const young = staged.replace('0d5b4b36', '1daf9e52')
+  writeFileSync(young, 'text')
+  await fileStore(path).replace('alice', undefined, record(1))
+  expect(readdirSync(folder).sort()).toEqual([path, young, ...others].map((name) => basename(name)).sort())
 })
 
 test('a lock from the future is no lock: the clock was set back', async () => {

@@ -1,12 +1,32 @@
 // One process among several that share a file store. It uses the built package, as a user's process would:
 // `npm run build` comes first. Plain JavaScript, because Node 22.12 runs no TypeScript.
 import { mkdirSync, rmdirSync, utimesSync } from 'node:fs'
+import { createRequire, syncBuiltinESMExports } from 'node:module'
 import { createInterface } from 'node:readline'
 import { fileStore } from '@keyturn/node'
 
 const [role, path, ...rest] = process.argv.slice(2)
 const record = (version, seed) => ({ format: 1, version, tokens: {}, seed })
 const say = (line) => process.stdout.write(`${line}\n`)
+
+/** Dies before the nth call from now on that could change a file. */
+function dieBefore(fatal) {
+  const require = createRequire(import.meta.url)
+  let step = 0
+  const count = (owner, names) => {
+    for (const name of names) {
+      const real = owner[name]
+      owner[name] = (...args) => {
+        if (++step === fatal) process.kill(process.pid, 'SIGKILL')
+        return real.apply(owner, args)
+      }
+    }
+  }
+  count(require('node:fs'), ['mkdirSync', 'rmdirSync', 'utimesSync', 'renameSync', 'rmSync'])
+  count(require('node:fs'), ['open', 'write', 'fsync', 'close', 'chown', 'chmod', 'rename'])
+  count(require('node:fs/promises'), ['open', 'readdir', 'rm', 'writeFile', 'mkdir', 'readFile'])
+  syncBuiltinESMExports()
+}
 
 const roles = {
   /** Counts up `times` times against all the others. */
@@ -59,6 +79,31 @@ const roles = {
       const before = await store.get('alice')
       await store.replace('alice', before?.version, record((before?.version ?? 0) + 1, 'x'.repeat(50_000)))
       if (version === 1) say('writing')
+    }
+  },
+
+  /** Writes the next version and says which, then dies before step `fatal` of writing another, or has written that too. */
+  async dieWriting(store, fatal) {
+    const { version } = await store.get('alice')
+    await store.replace('alice', version, record(version + 1, 'x'.repeat(9_000)))
+    say(`${version + 1}`)
+    dieBefore(Number(fatal))
+    await store.replace('alice', version + 1, record(version + 2, 'x'.repeat(9_000)))
+    say('written')
+  },
+
+  /** Dies before step `fatal` of writing over a damaged file. */
+  async dieHealing(store, fatal) {
+    dieBefore(Number(fatal))
+    await store.replace('alice', undefined, record(1, 'x'))
+    say('written')
+  },
+
+  /** Writes until it is killed, and says what is written. */
+  async writeOn(store) {
+    for (let { version } = await store.get('alice'); ; version++) {
+      await store.replace('alice', version, record(version + 1, 'x'.repeat(9_000)))
+      say(`${version + 1}`)
     }
   },
 
