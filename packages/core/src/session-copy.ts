@@ -79,12 +79,12 @@ export class SessionCopy {
     if (this.unsaved === 'replacement' || (this.unsaved && version === this.record?.version)) return
     if (store) this.unsaved = undefined
     this.#stored = parsed?.refreshToken
-    if (parsed && initial && parsed.seed !== initial.seed) {
+    if (initial && parsed?.seed !== initial.seed) {
       // A newer seed has taken the place of ours: that session is not ours to touch, and ours goes on by itself.
-      if (this.#owned) this.store = undefined
+      if (parsed && this.#owned) this.store = undefined
       this.#take({ ...(this.record ?? initial), version })
     } else {
-      const record = { ...(parsed ?? this.#withoutRecord(found) ?? initial ?? emptyRecord()), version }
+      const record = { ...(parsed ?? this.#withoutRecord(found) ?? emptyRecord()), version }
       this.#take(record)
       this.#owned ||= parsed !== undefined
       if (mended && parsed) await this.write(record)
