@@ -56,14 +56,8 @@ function bodyOf({ body }: Response): Promise<string> {
 export function clockSkew(headers: Headers, idToken: unknown): number {
   let time = Date.parse(`${headers.get('date')}`) / 1000
   try {
-    time ||= JSON.parse(
-      atob(
-        `${idToken}`
-          .replace(/^.*?\.|\..*/g, '')
-          .replace(/-/g, '+')
-          .replace(/_/g, '/'),
-      ),
-    ).iat
+    const payload = String(String(idToken).split('.')[1])
+    time ||= JSON.parse(atob(payload.replace(/-/g, '+').replace(/_/g, '/'))).iat
   } catch {
     // whoever validates the ID token says what is wrong with it
   }
@@ -98,11 +92,11 @@ export function refusal(
   ])
   const code = codes.get(error)
   const answer = {
-    error: code ? error : (shown(error) ?? 'something secret'),
+    error: code ? error : (shown(error) ?? '(not shown)'),
     errorDescription: typeof description === 'string' ? shown(description) : undefined,
     status,
   }
   const fix =
-    code === 'credentials-refused' ? undefined : 'Check clientSecret, scope and what the server lets this client do.'
+    code === 'credentials-refused' ? undefined : 'Check clientId, clientSecret, scope and what the server allows.'
   return new AuthorizationServerError(code ?? 'request-refused', answer, { fix })
 }

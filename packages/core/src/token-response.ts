@@ -12,8 +12,10 @@ export function isSendable(token: unknown): token is string {
   return typeof token === 'string' && /^[ -~]+$/.test(token)
 }
 
+const TEXTS = ['access_token', 'token_type', 'refresh_token', 'id_token']
+
 /** The members that are read, in the form that RFC 6749 section 5.1 gives them; all others stay behind. */
 export function normalizedTokenResponse(json: Record<string, unknown>): Record<string, unknown> {
-  const names = ['access_token', 'token_type', 'refresh_token', 'id_token'].filter((name) => isSendable(json[name]))
-  return { scope: [json.scope].flat().join(' '), ...Object.fromEntries(names.map((name) => [name, json[name]])) }
+  const texts = Object.entries(json).filter(([name, value]) => TEXTS.includes(name) && isSendable(value))
+  return { ...Object.fromEntries(texts), scope: [json.scope].flat().join(' ') }
 }
