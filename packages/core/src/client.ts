@@ -43,45 +43,34 @@ const OURS = ['client_id', 'client_secret', 'client_assertion', 'client_assertio
 
 type Endpoint = 'authorization_endpoint' | 'end_session_endpoint' | 'revocation_endpoint' | 'token_endpoint'
 
-/** An endpoint's answer to an authenticated request. */
-interface Answered extends EndpointAnswer {
-  client: oauth.Client
-  secrets: (string | undefined)[]
-}
-
 /** One client at one authorization server: the only place that knows the wire. */
 export class Client {
   readonly #options: ClientOptions
-  readonly #authenticate: ClientAuthentication
+  readonly #authenticate: ClientAuthentication = none()
   #metadata: Promise<AuthorizationServer> | undefined
   #refused: { error: OAuthError; secret: unknown; until: number } | undefined
-  /** Requests sent to the token endpoint. */
-  tokenRequests = 0
+  readonly issuer: string
+  readonly clientId: string
   /** Milliseconds for one request. */
   readonly timeout: number
+  /** Requests sent to the token endpoint. */
+  tokenRequests = 0
 
   constructor(options: ClientOptions) {
-    const { issuer, clientId, clientSecret, allowInsecureRequests, timeout = 10_000 } = options
-    const { clientAuthentication = clientSecret === undefined ? 'none' : 'by a secret' } = options
+    const { issuer, clientId, clientSecret, timeout = 10_000 } = options
+    const { clientAuthentication = clientSecret === undefined ? 'none' : 'secret' } = options
     this.#options = options
-    this.#authenticate = typeof clientAuthentication === 'function' ? clientAuthentication : none()
+    this.issuer = secureUrl(issuer, options.allowInsecureRequests) && issuer
+    this.clientId = clientId
     this.timeout = timeout
-    secureUrl(issuer, allowInsecureRequests)
     const wrong = typeof clientId !== 'string' || clientId === '' ? 'clientId' : timeout > 0 ? undefined : 'timeout'
     if (wrong) throw new OAuthError('invalid-options', `${wrong} cannot be used`, { fix: `Set ${wrong}.` })
-    if (typeof clientAuthentication === 'string' && clientAuthentication !== 'none') {
+    if (typeof clientAuthentication === 'function') this.#authenticate = clientAuthentication
+    else if (clientAuthentication !== 'none') {
       throw new OAuthError('invalid-options', 'A page can keep no secret', {
         fix: 'Register a public client, or pass clientAuthentication: clientSecretPost().',
       })
     }
-  }
-
-  get issuer(): string {
-    return this.#options.issuer
-  }
-
-  get clientId(): string {
-    return this.#options.clientId
   }
 
   /** The authorization server's metadata: fetched once, kept unless that failed. */
@@ -112,111 +101,103 @@ export class Client {
     }
     for (const name of OURS) parameters.delete(name)
     parameters.set('grant_type', grantType)
-    const known = this.#refused?.error
-    try {
-      return await this.#requestToken(url, parameters, checks)
-    } catch (error) {
-      if (error === known || error !== this.#refused?.error) throw error
+    const known = this.#refused
+    const attempt = () => this.#requestToken(url, parameters, checks)
+    return attempt().catch((error) => {
+      if (this.#refused === known || error !== this.#refused?.error) throw error
       const { clientSecret, clientAuthentication } = this.#options
       // What it signs is another each time, perhaps with a new key.
       if (clientSecret === undefined && typeof clientAuthentication === 'function') this.#refused = undefined
-      return this.#requestToken(url, parameters, checks)
-    }
+      return attempt()
+    })
   }
 
   /** RFC 7009. Rejects when the server could not be told; whether it knew the token is its own affair. */
   async revoke(token: string, kind: 'refresh_token' | 'access_token'): Promise<void> {
     const url = await this.endpoint('revocation_endpoint')
-    if (!url) return
-    const body = new URLSearchParams({ token, token_type_hint: kind })
-    await this.#deadline((signal) => this.#post(url, body, signal, () => {}))
+    if (url) await this.#post(url, new URLSearchParams({ token, token_type_hint: kind }))
   }
 
-  #requestToken(
-    url: URL,
-    parameters: URLSearchParams,
-    { beforeSend, process = oauth.processGenericTokenEndpointResponse }: TokenRequestChecks,
-  ): Promise<Issued> {
-    return this.#deadline(async (signal) => {
-      let issuedAt = 0
-      const { client, secrets, status, headers, json } = await this.#post(url, parameters, signal, (secret) => {
-        const refused = this.#refused
-        // R7: what was refused is not sent again for a minute, unless it changes.
-        if (refused && refused.secret === secret && Date.now() < refused.until) throw refused.error
-        beforeSend?.()
-        issuedAt = Date.now()
-        this.tokenRequests++
-      })
-      if (json?.error && typeof json.error === 'string') {
-        const error = refusal(json.error, json.error_description, status, secrets)
-        if (error.code === 'client-refused') {
-          this.#refused = { error, secret: client.client_secret, until: Date.now() + 60_000 }
-        }
-        throw error
-      }
-      try {
-        const members = normalizedTokenResponse(json ?? {})
-        client[oauth.clockSkew] = clockSkew(headers, members.id_token)
-        const answer = Response.json(members, { status: status < 300 ? 200 : status })
-        const result = await process(await this.metadata(), client, answer)
-        if (result.token_type !== 'bearer') throw new Error('DPoP without a key')
-        return {
-          accessToken: result.access_token,
-          tokenType: 'Bearer',
-          issuedAt,
-          expiresAt: issuedAt + lifetimeOf(json?.expires_in) * 1000,
-          scope: result.scope || undefined,
-          refreshToken: result.refresh_token,
-          idToken: result.id_token,
-          claims: oauth.getValidatedIdTokenClaims(result),
-        }
-      } catch (cause) {
-        throw new TokenUnavailableError(
-          'invalid-response',
-          `The token response (status ${status}) cannot be used: ${cause}`,
-          {
-            cause,
-            fix: 'Look at what answers at token_endpoint; it may be a proxy or a captive portal.',
-          },
-        )
-      }
+  async #requestToken(url: URL, parameters: URLSearchParams, checks: TokenRequestChecks): Promise<Issued> {
+    const { beforeSend, process = oauth.processGenericTokenEndpointResponse } = checks
+    let issuedAt = 0
+    const { client, secrets, response, json } = await this.#post(url, parameters, (secret) => {
+      const refused = this.#refused
+      // R7: what was refused is not sent again for a minute, unless it changes.
+      if (refused && refused.secret === secret && Date.now() < refused.until) throw refused.error
+      beforeSend?.()
+      issuedAt = Date.now()
+      this.tokenRequests++
     })
+    const { status, headers } = response
+    if (json?.error && typeof json.error === 'string') {
+      const error = refusal(json.error, json.error_description, status, secrets)
+      if (error.code === 'client-refused') {
+        this.#refused = { error, secret: client.client_secret, until: Date.now() + 60_000 }
+      }
+      throw error
+    }
+    try {
+      const members = normalizedTokenResponse(json ?? {})
+      client[oauth.clockSkew] = clockSkew(headers, members.id_token)
+      const answer = Response.json(members, { status: status < 300 ? 200 : status })
+      const result = await process(await this.metadata(), client, answer)
+      if (result.token_type !== 'bearer') throw new Error('DPoP without a key')
+      return {
+        accessToken: result.access_token,
+        tokenType: 'Bearer',
+        issuedAt,
+        expiresAt: issuedAt + lifetimeOf(json?.expires_in) * 1000,
+        scope: result.scope || undefined,
+        refreshToken: result.refresh_token,
+        idToken: result.id_token,
+        claims: oauth.getValidatedIdTokenClaims(result),
+      }
+    } catch (cause) {
+      throw new TokenUnavailableError('invalid-response', `No token response (status ${status}): ${cause}`, {
+        cause,
+        fix: 'Check what answers at token_endpoint.',
+      })
+    }
   }
 
   /** An authenticated request (RFC 6749 section 2.3); `beforeSend` may throw to keep it back. */
   async #post(
     url: URL,
     body: URLSearchParams,
-    signal: AbortSignal,
-    beforeSend: (secret: unknown) => void,
-  ): Promise<Answered> {
-    const { clientId, clientSecret } = this.#options
-    const secret = typeof clientSecret === 'function' ? await clientSecret() : clientSecret
-    const client = { client_id: clientId, client_secret: secret }
-    const headers = new Headers({ accept: 'application/json' })
-    await this.#authenticate(await this.metadata(), client, body, headers)
-    beforeSend(secret)
-    const answer = await this.#send(url, { method: 'POST', body, headers, redirect: 'manual', signal })
-    return { ...answer, client, secrets: secretsOf(body, headers, secret) }
+    beforeSend?: (secret: unknown) => void,
+  ): Promise<EndpointAnswer & { client: oauth.Client; secrets: string[] }> {
+    const { clientSecret } = this.#options
+    const client: oauth.Client = { client_id: this.clientId }
+    let secrets: string[] = []
+    const answer = await this.#send(url, { method: 'POST', body, redirect: 'manual' }, async (headers) => {
+      const secret = typeof clientSecret === 'function' ? await clientSecret() : clientSecret
+      client.client_secret = secret
+      await this.#authenticate(await this.metadata(), client, body, headers)
+      secrets = secretsOf(body, headers, secret)
+      beforeSend?.(secret)
+    })
+    return { ...answer, client, secrets }
   }
 
-  #send(url: URL, init: RequestInit): Promise<EndpointAnswer> {
-    const { fetch: send = fetch } = this.#options
-    return answerOf(send, url, init)
-  }
-
-  #deadline<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  /** Everything about one request shares its time-out. */
+  #send(url: URL, init: RequestInit, prepare?: (headers: Headers) => Promise<void>): Promise<EndpointAnswer> {
     const late = () => new TokenUnavailableError('timeout', `No answer within ${this.timeout} ms`)
-    return within(this.timeout, late, work).catch((error) => {
+    return within(this.timeout, late, async (signal) => {
+      const headers = new Headers({ accept: 'application/json' })
+      await prepare?.(headers)
+      return answerOf(this.#options.fetch ?? fetch, url, { ...init, headers, signal })
+    }).catch((error) => {
       throw ours(error)
     })
   }
 
   async #discover(): Promise<AuthorizationServer> {
     const { issuer, metadata, discovery, allowInsecureRequests } = this.#options
-    const get = (url: string, redirect: RequestRedirect) =>
-      this.#deadline((signal) => this.#send(secureUrl(url, allowInsecureRequests), { redirect, signal }))
-    const found = discovery === false ? { issuer } : await discover(issuer, get)
+    const found =
+      discovery === false
+        ? { issuer }
+        : await discover(issuer, (url, redirect) => this.#send(secureUrl(url, allowInsecureRequests), { redirect }))
     const server = { ...found, ...metadata, issuer: found.issuer }
     const { id_token_signing_alg_values_supported: algorithms } = server
     if (!Array.isArray(algorithms)) return server

@@ -19,11 +19,12 @@ export async function discover(
     hops = 3,
     redirect: 'manual' | 'follow' = 'manual',
   ): Promise<EndpointAnswer['json']> => {
-    const { status, headers, finalUrl, json } = await get(url, redirect)
-    const location = headers.get('location')
+    const { response, json } = await get(url, redirect)
+    const { status } = response
+    const location = response.headers.get('location')
     // A browser does not tell where a redirect leads: it follows by itself, and says afterwards where it arrived.
     if (hops > 0 && status === 0) return found(url, 0, 'follow')
-    const target = URL.parse(location ?? finalUrl, url)
+    const target = URL.parse(location ?? response.url, url)
     if (target?.origin !== origin) return undefined
     if (hops > 0 && status >= 300 && location !== null) return found(target.href, hops - 1)
     return status === 200 ? json : undefined

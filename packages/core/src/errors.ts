@@ -37,7 +37,7 @@ export interface OAuthErrorDetails {
   /** One sentence: what to change. */
   fix?: string | undefined
   /** Of a `TokenUnavailableError`. Default: now. */
-  retryAt?: number | undefined
+  retryAt?: number
   /** Of an `InvalidCallbackError`. */
   error?: string | undefined
   /** Of an `InvalidCallbackError`. */
@@ -79,10 +79,11 @@ export class AuthorizationServerError extends OAuthError {
   /** HTTP status. */
   declare readonly status: number
 
-  constructor(code: OAuthErrorCode, { error, errorDescription, status }: ServerAnswer, details?: OAuthErrorDetails) {
-    const said = [error, errorDescription].filter(Boolean).join(': ')
-    const all = { ...details, error, errorDescription, status }
-    super(code, `The authorization server said ${said}`, all)
+  constructor(code: OAuthErrorCode, answer: ServerAnswer, details?: OAuthErrorDetails) {
+    const { error, errorDescription, status } = answer
+    const said = errorDescription ? `${error}: ${errorDescription}` : error
+    const members = { ...details, error, errorDescription, status }
+    super(code, `The authorization server said ${said}`, members)
   }
 }
 
@@ -102,7 +103,7 @@ export class TokenUnavailableError extends OAuthError {
   declare readonly retryAt: number
 
   constructor(code: OAuthErrorCode, message: string, details?: OAuthErrorDetails) {
-    super(code, message, { retryable: true, ...details, retryAt: details?.retryAt ?? Date.now() })
+    super(code, message, { retryable: true, retryAt: Date.now(), ...details })
   }
 }
 
@@ -119,7 +120,7 @@ export class StoreError extends OAuthError {
 function stripped(cause: unknown): unknown {
   if (!(cause instanceof Error)) return undefined
   if (cause instanceof OAuthError) return cause
-  const { name, message, cause: reason = cause } = cause
-  const { code } = reason as { code?: unknown }
+  const { name, message } = cause
+  const { code } = Object(cause.cause ?? cause)
   return Object.assign(new Error(message), { name, code: typeof code === 'string' ? code : undefined })
 }

@@ -19,18 +19,18 @@ export async function completed(request: () => Promise<TokenSet>): Promise<Issue
   const tokenSet = await request().catch((error) => {
     throw ours(error)
   })
-  const { accessToken, expiresAt, claims, refreshToken, idToken } = tokenSet ?? {}
-  if (!isSendable(accessToken)) {
+  if (!isSendable(tokenSet?.accessToken)) {
     throw new TokenUnavailableError('invalid-response', 'The grant yielded no access token')
   }
-  const issuedAt = Number.isFinite(tokenSet.issuedAt) ? Number(tokenSet.issuedAt) : before
+  const { expiresAt, tokenType, claims } = tokenSet
+  const issuedAt = Number(tokenSet.issuedAt) || before
   return {
     ...tokenSet,
-    tokenType: /^dpop$/i.test(String(tokenSet.tokenType)) ? 'DPoP' : 'Bearer',
+    tokenType: tokenType === 'DPoP' ? tokenType : 'Bearer',
     issuedAt,
     expiresAt: issuedAt + lifetimeOf((expiresAt - issuedAt) / 1000) * 1000,
     claims: typeof claims?.sub === 'string' ? claims : undefined,
-    refreshToken: refreshToken || undefined,
-    idToken: idToken || undefined,
+    refreshToken: tokenSet.refreshToken || undefined,
+    idToken: tokenSet.idToken || undefined,
   }
 }

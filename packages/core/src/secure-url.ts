@@ -9,7 +9,7 @@ export function secureUrl(url: string, allowInsecure = false): URL {
   const { protocol, hostname, username, password } = parsed ?? {}
   const trusted = protocol === 'https:' || (protocol === 'http:' && (allowInsecure || LOOPBACK.test(`${hostname}`)))
   if (parsed && trusted && !username && !password) return parsed
-  throw new OAuthError('insecure-url', `Not an https URL: ${hostname ?? 'no URL at all'}`, {
-    fix: 'Use https without user information; http only for loopback hosts, or with allowInsecureRequests.',
+  throw new OAuthError('insecure-url', `Not an https URL: ${hostname}`, {
+    fix: 'Use https; http is for loopback hosts, or with allowInsecureRequests.',
   })
 }

@@ -2,12 +2,9 @@ import { AuthorizationServerError, type OAuthErrorCode, TokenUnavailableError } 
 
 /** The answer of an endpoint, read whole and believed in nothing yet. */
 export interface EndpointAnswer {
-  status: number
-  headers: Headers
+  response: Response
   /** Its JSON; undefined where the body is something else. */
   json?: Record<string, unknown> | null | undefined
-  /** Where a redirect that was followed arrived. */
-  finalUrl: string
 }
 
 const MAX_BYTES = 1_000_000
@@ -21,21 +18,21 @@ export async function answerOf(send: typeof fetch, { href, origin }: URL, init: 
     text = await bodyOf(response)
   } catch (thrown) {
     // The message of a fetch may hold the request: a code, such as ECONNREFUSED, does not.
-    const cause = new Error('fetch failed', { cause: thrown instanceof Error ? (thrown.cause ?? thrown) : undefined })
-    const fix = 'Check the address and the network; in a browser, also that the server allows this origin (CORS).'
+    const cause = new Error('fetch failed', { cause: Object(thrown).cause ?? thrown })
+    const fix = 'Check address, network and, in a browser, CORS.'
     throw new TokenUnavailableError('network', `No answer from ${origin}`, { cause, fix })
   }
-  const { status, headers, url: finalUrl } = response
+  const { status, headers } = response
   if (status === 429 || status === 408 || status >= 500) {
     const wait = headers.get('retry-after') // seconds, or a date (RFC 9110 section 10.2.3)
-    const retryAt = Date.now() + Number(wait) * 1000 || Date.parse(`${wait}`) || undefined
+    const retryAt = Date.now() + Number(wait) * 1000 || Date.parse(`${wait}`) || Date.now()
     const code = status === 429 ? 'throttled' : 'server-error'
     throw new TokenUnavailableError(code, `${origin} answered ${status}`, { retryAt })
   }
   try {
-    return { status, headers, finalUrl, json: JSON.parse(text) }
+    return { response, json: JSON.parse(text) }
   } catch {
-    return { status, headers, finalUrl }
+    return { response }
   }
 }
 
@@ -44,7 +41,7 @@ function bodyOf({ body }: Response): Promise<string> {
   let size = 0
   const limit = new TransformStream<Uint8Array, Uint8Array>({
     transform(chunk, controller) {
-      size += chunk.byteLength
+      size += chunk.length
       if (size > MAX_BYTES) controller.terminate()
       else controller.enqueue(chunk)
     },
@@ -57,14 +54,14 @@ function bodyOf({ body }: Response): Promise<string> {
  * hides that, by the `iat` of the ID token that it has just issued.
  */
 export function clockSkew(headers: Headers, idToken: unknown): number {
-  const now = Date.now() / 1000
   let time = Date.parse(`${headers.get('date')}`) / 1000
   try {
-    time ||= JSON.parse(atob(`${idToken}`.split('.')[1]?.replace(/-/g, '+').replace(/_/g, '/') ?? '')).iat
+    const payload = String(String(idToken).split('.')[1])
+    time ||= JSON.parse(atob(payload.replace(/-/g, '+').replace(/_/g, '/'))).iat
   } catch {
     // whoever validates the ID token says what is wrong with it
   }
-  const skew = Math.round(time - now)
+  const skew = Math.round(time - Date.now() / 1000)
   return Math.abs(skew) < 86_400 ? skew : 0
 }
 
@@ -72,9 +69,10 @@ export function clockSkew(headers: Headers, idToken: unknown): number {
 const PLAIN = /^(grant_type|client_id|scope|resource|redirect_uri|audience)$/
 
 /** What of a request must not be shown. */
-export function secretsOf(body: URLSearchParams, headers: Headers, secret?: string): (string | undefined)[] {
-  const values = [...body].map(([name, value]) => (PLAIN.test(name) ? undefined : value))
-  return [secret, headers.get('authorization')?.split(' ')[1], ...values]
+export function secretsOf(body: URLSearchParams, headers: Headers, secret = ''): string[] {
+  const credentials = `${headers.get('authorization')}`.replace(/.* /, '')
+  const values = [...body].map(([name, value]) => (PLAIN.test(name) ? '' : value))
+  return [secret, credentials, ...values].filter(({ length }) => length > 3)
 }
 
 /** An error response (RFC 6749 section 5.2), without texts that hold a secret, be it encoded. */
@@ -82,23 +80,23 @@ export function refusal(
   error: string,
   description: unknown,
   status: number,
-  secrets: (string | undefined)[],
+  secrets: string[],
 ): AuthorizationServerError {
   const shown = (text: string) => {
     const seen = text + new URLSearchParams(`=${text.replaceAll('&', '%26')}`).get('')
-    const isShown = (secret = '') => secret.length > 3 && seen.includes(secret)
-    return secrets.some((secret) => isShown(secret)) ? undefined : text.slice(0, 300)
+    return secrets.some((secret) => seen.includes(secret)) ? undefined : text.slice(0, 300)
   }
-  const [code, fix]: [OAuthErrorCode, string?] =
-    error === 'invalid_client'
-      ? ['client-refused', 'Check clientId, clientSecret and clientAuthentication.']
-      : error === 'invalid_grant'
-        ? ['credentials-refused']
-        : ['request-refused', 'Check scope, resource and what the server lets this client do.']
+  const codes = new Map<string, OAuthErrorCode>([
+    ['invalid_client', 'client-refused'],
+    ['invalid_grant', 'credentials-refused'],
+  ])
+  const code = codes.get(error)
   const answer = {
-    error: code === 'request-refused' ? (shown(error) ?? 'an error that holds a secret') : error,
+    error: code ? error : (shown(error) ?? '(not shown)'),
     errorDescription: typeof description === 'string' ? shown(description) : undefined,
     status,
   }
-  return new AuthorizationServerError(code, answer, { fix })
+  const fix =
+    code === 'credentials-refused' ? undefined : 'Check clientId, clientSecret, scope and what the server allows.'
+  return new AuthorizationServerError(code ?? 'request-refused', answer, { fix })
 }

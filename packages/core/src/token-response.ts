@@ -3,7 +3,7 @@ const MAX_LIFETIME = 365 * 86_400
 
 /** Seconds that a token lives, from whatever `expires_in` a server sends: never for ever, never a request per call. */
 export function lifetimeOf(expiresIn: unknown): number {
-  const seconds = Number.parseFloat(String(expiresIn))
+  const seconds = Number(String(expiresIn))
   return seconds > 0 ? Math.min(Math.max(seconds, 1), MAX_LIFETIME) : DEFAULT_LIFETIME
 }
 
@@ -12,8 +12,10 @@ export function isSendable(token: unknown): token is string {
   return typeof token === 'string' && /^[ -~]+$/.test(token)
 }
 
+const TEXTS = ['access_token', 'token_type', 'refresh_token', 'id_token']
+
 /** The members that are read, in the form that RFC 6749 section 5.1 gives them; all others stay behind. */
 export function normalizedTokenResponse(json: Record<string, unknown>): Record<string, unknown> {
-  const names = ['access_token', 'token_type', 'refresh_token', 'id_token'].filter((name) => isSendable(json[name]))
-  return { scope: [json.scope].flat().join(' '), ...Object.fromEntries(names.map((name) => [name, json[name]])) }
+  const texts = Object.entries(json).filter(([name, value]) => TEXTS.includes(name) && isSendable(value))
+  return { ...Object.fromEntries(texts), scope: [json.scope].flat().join(' ') }
 }

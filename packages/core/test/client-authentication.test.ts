@@ -1,14 +1,21 @@
 import {
+  AuthorizationCodeFlow,
   type ClientAuthentication,
   clientCredentials,
   clientSecretBasic,
   clientSecretPost,
   none,
   OAuthError,
+  refreshToken,
   type SourceOptions,
+  TokenManager,
 } from '@keyturn/core'
-import { expect, test } from 'vitest'
-import { rejection } from './sign-in-server.ts'
+import { afterEach, expect, test, vi } from 'vitest'
+import { FakePage, rejection } from './sign-in-server.ts'
+
+afterEach(() => {
+  vi.useRealTimers()
+})
 
 interface Sent {
   authorization: string | null
@@ -157,5 +164,69 @@ test('extra parameters do not take the place of what identifies the client', asy
     const { body } = await sentBy({ clientSecret: 's3cret', clientAuthentication, parameters })
     expect([...body.values()]).not.toContain('mine')
     expect(body.get('audience')).toBe('a')
+  }
+})
+
+test("a manager of the app's own grant takes a secret, too", async () => {
+  let authorization: string | null = null
+  const grant = new TokenManager((client) => client.tokenRequest('urn:example:own', new URLSearchParams()), {
+    issuer: 'https://as.example',
+    clientId: 'worker',
+    clientSecret: 's3cret',
+    discovery: false,
+    metadata: { token_endpoint: 'https://as.example/token' },
+    fetch: async (input, init) => {
+      authorization = new Request(input, init).headers.get('authorization')
+      return Response.json({ access_token: 'a', token_type: 'Bearer' })
+    },
+  })
+  expect(await grant.getAccessToken()).toBe('a')
+  expect(authorization).toBe(basic('worker:s3cret'))
+})
+
+test('the flow by itself, as a page has it, takes no secret but with a function that sends it', () => {
+  const options = {
+    issuer: 'https://as.example',
+    clientId: 'page',
+    redirectUri: 'https://app.example/',
+    userAgent: new FakePage(),
+  }
+  const secret = { clientSecret: 's3cret' }
+  for (const wrong of [secret, { ...secret, clientAuthentication: 'client_secret_post' as const }]) {
+    expect(() => new AuthorizationCodeFlow({ ...options, ...wrong })).toThrow(
+      expect.objectContaining({ code: 'invalid-options', fix: expect.stringContaining('clientSecretPost()') }),
+    )
+  }
+  for (const clientAuthentication of [clientSecretPost(), 'none', undefined] as const) {
+    const given = clientAuthentication === undefined ? {} : secret
+    expect(() => new AuthorizationCodeFlow({ ...options, ...given, clientAuthentication })).not.toThrow()
+  }
+})
+
+test('a client without a secret that is refused is not sent again for a minute, whatever its function adds', async () => {
+  vi.useFakeTimers({ toFake: ['Date'] })
+  let serial = 0
+  const assertion: ClientAuthentication = (_server, _client, body) => body.set('client_assertion', `${++serial}`)
+  for (const clientAuthentication of ['none', assertion] as const) {
+    let sent = 0
+    const source = refreshToken({
+      issuer: 'https://as.example',
+      clientId: 'page',
+      clientAuthentication,
+      refreshToken: 'seed',
+      discovery: false,
+      metadata: { token_endpoint: 'https://as.example/token' },
+      fetch: async () => {
+        sent++
+        return Response.json({ error: 'invalid_client' }, { status: 401 })
+      },
+    })
+    for (let call = 0; call < 10; call++) {
+      expect(await rejection(source.getAccessToken())).toMatchObject({ code: 'client-refused' })
+    }
+    expect(sent).toBe(1)
+    vi.setSystemTime(Date.now() + 61_000)
+    expect(await rejection(source.getAccessToken())).toMatchObject({ code: 'client-refused' })
+    expect(sent).toBe(2)
   }
 })

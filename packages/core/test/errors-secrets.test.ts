@@ -88,6 +88,18 @@ const echoes: [string, Echo][] = [
   ],
 ]
 
+test('a secret that comes back as the code of an error, or encoded in its description, is left out', async () => {
+  const said: [object, object][] = [
+    [{ error: SECRET }, { error: '(not shown)' }],
+    [{ error: 'invalid_scope', error_description: encodeURIComponent(SECRET) }, { errorDescription: undefined }],
+    [{ error: 'invalid_scope', error_description: 'no scope' }, { errorDescription: 'no scope' }],
+  ]
+  for (const [body, expected] of said) {
+    const source = clientCredentials(echoed(() => Response.json(body, { status: 400 })))
+    expect(await rejection(source.getAccessToken())).toMatchObject({ code: 'request-refused', ...expected })
+  }
+})
+
 const plain = (body: string) => [...new URLSearchParams(body).values()].join(' ')
 
 /** Options for a server that echoes. */
