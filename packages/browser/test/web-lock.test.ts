@@ -1,4 +1,4 @@
-import { indexedDBStore } from '@keyturn/browser'
+import { indexedDBStore, StoreError } from '@keyturn/browser'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { pause } from '../../core/test/stored-records.ts'
 import { closeTabs, openTab, type Tab } from './tabs.ts'
@@ -132,4 +132,11 @@ test('what the platform refuses is an error of the lock, not a bare AbortError',
   expect(await thief).toBe('inside')
   await holder.tell('letGo')
   await is(holder, 'done')
+})
+
+test('a page without Web Locks gets no lock, and that is an error of the store', async () => {
+  vi.spyOn(navigator, 'locks', 'get').mockReturnValue(undefined as unknown as LockManager)
+  const refused = store.lock(key, async () => 'inside').catch((error: unknown) => error)
+  expect(await refused).toBeInstanceOf(StoreError)
+  vi.restoreAllMocks()
 })

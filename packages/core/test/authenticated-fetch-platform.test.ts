@@ -164,3 +164,20 @@ test('an aborted signal ends the wait for a source that does not look at it', as
   controller.abort(new Error('enough'))
   await expect(call).rejects.toThrow('enough')
 })
+
+test('options that only the fetch underneath knows reach it, at both attempts', async () => {
+  const seen: unknown[] = []
+  const api = authenticatedFetch(new CountingSource(), {
+    apis: 'https://api.example/',
+    fetch: async (_, init) => {
+      seen.push({ ...init })
+      return new Response('', { status: 401 })
+    },
+  })
+  const next = { revalidate: 60 }
+  await api('https://api.example/', { method: 'POST', body: 'x', headers: { a: '1' }, next } as RequestInit)
+  expect(seen).toEqual([
+    { method: 'POST', next },
+    { method: 'POST', next },
+  ])
+})

@@ -162,6 +162,11 @@ test.each([
   ).toEqual([])
 })
 
+test('no path leads out of an API that is a whole origin', async () => {
+  const urls = ['/a/..%2fb', '/..;/admin', '/a/%252e%252e/b'].map((path) => `https://api.example.com${path}`)
+  expect((await places('https://api.example.com', urls)).withToken).toEqual(urls)
+})
+
 test('every URL of the API gets a token, however it is spelt', async () => {
   const legitimate = [
     'https://api.example.com/v1',

@@ -8,7 +8,7 @@ import type { SourceOptions } from '../source-options.ts'
 import { TokenManager } from '../token-manager.ts'
 import { tokenParameters } from '../token-parameters.ts'
 import { isUnderWay, memoryTransactions, type TransactionStore } from '../transaction-store.ts'
-import { authorizationResponseIn, stateMark, unusable } from './authorization-response.ts'
+import { type AuthorizationResponse, authorizationResponseIn, stateMark, unusable } from './authorization-response.ts'
 import type { UserAgent } from './user-agent.ts'
 
 export interface AuthorizationCodeOptions extends SourceOptions {
@@ -74,7 +74,7 @@ export class AuthorizationCodeFlow extends TokenManager {
   /** Leaves for the authorization server; resolves when the user agent has been told to. */
   async login({ appState, maxAge, ...options }: LoginOptions = {}): Promise<void> {
     if (!globalThis.crypto?.subtle) {
-      throw new OAuthError('insecure-context', 'No WebCrypto here', { fix: 'Serve the page over https.' })
+      throw new OAuthError('insecure-context', 'No WebCrypto', { fix: 'Serve the page over https.' })
     }
     const { issuer, redirectUri, scope, resource, parameters } = this.#options
     const endpoint = await this.client.endpoint('authorization_endpoint')
@@ -84,9 +84,8 @@ export class AuthorizationCodeFlow extends TokenManager {
     const state = this.#mark + oauth.generateRandomState()
     const codeVerifier = oauth.generateRandomCodeVerifier()
     const nonce = scope?.split(' ').includes('openid') ? oauth.generateRandomNonce() : undefined
-    const extra = { ...parameters, ...options.parameters }
     const request = tokenParameters(
-      { scope, resource, parameters: extra },
+      { scope, resource, parameters: { ...parameters, ...options.parameters } },
       {
         response_type: 'code',
         client_id: this.client.clientId,
@@ -118,7 +117,13 @@ export class AuthorizationCodeFlow extends TokenManager {
     // While the last response is redeemed its address is clean already.
     if (url !== this.#url && (answer || !this.#underWay)) {
       this.#url = url
-      this.#result = this.#handle(answer)
+      this.#underWay++
+      const handled = answer ? this.#redeem(answer) : Promise.resolve(undefined)
+      this.#result = handled
+        .finally(() => this.ready())
+        .finally(() => {
+          this.#underWay--
+        })
     }
     return this.#result
   }
@@ -126,19 +131,23 @@ export class AuthorizationCodeFlow extends TokenManager {
   /** Ends the session: here at once, then its tokens at the server (RFC 7009), then the server's own session. */
   async logout({ postLogoutRedirectUri, endSession = true }: LogoutOptions = {}): Promise<void> {
     const { client } = this
-    const { records, revoked } = await this.end()
-    const told = Promise.all([endSession ? client.endpoint('end_session_endpoint') : undefined, revoked])
-    const late = () => new Error('the server does not answer')
-    const [endpoint] = await within(client.timeout, late, () => told).catch(({ message }) => [
-      this.warnings.warn(`Signed out here only: ${message}`),
+    const late = () => new Error('no answer')
+    const inTime = <T>(step: Promise<T>) =>
+      within(client.timeout, late, () => step).catch(({ message }) =>
+        this.warnings.warn(`Signed out here only: ${message}`),
+      )
+    const ending = this.end()
+    const [{ records }, endpoint] = await Promise.all([
+      ending,
+      endSession && inTime(client.endpoint('end_session_endpoint')),
+      inTime(ending.then(({ revoked }) => revoked)),
     ])
-    if (!(endpoint instanceof URL)) return
     const hints = {
       id_token_hint: records.find(({ idToken }) => idToken)?.idToken,
       client_id: client.clientId,
       post_logout_redirect_uri: postLogoutRedirectUri,
     }
-    await this.#leaveFor(endpoint, tokenParameters({}, hints))
+    if (endpoint instanceof URL) await this.#leaveFor(endpoint, tokenParameters({}, hints))
   }
 
   override async [Symbol.asyncDispose](): Promise<void> {
@@ -146,39 +155,29 @@ export class AuthorizationCodeFlow extends TokenManager {
     await super[Symbol.asyncDispose]()
   }
 
-  async #handle(answer: ReturnType<typeof authorizationResponseIn>): Promise<LoginResult | undefined> {
-    this.#underWay++
-    try {
-      const state = answer?.response.get('state') ?? ''
-      // With no login under way, an answer that does not have our form of state is somebody else's.
-      const ours =
-        state.startsWith(this.#mark) ||
-        (answer && !/^kt\w+-/.test(state) && (await this.#remembered((transactions) => transactions.pending())))
-      if (!answer || !ours) return undefined
-      try {
-        this.#options.userAgent.replaceUrl(answer.cleanAddress)
-      } catch {
-        this.warnings.warn('The address cannot be cleaned')
-      }
-      return await this.#redeem(answer.response, state)
-    } finally {
-      await this.ready()
-      this.#underWay--
-    }
-  }
-
-  async #redeem(response: URLSearchParams, state: string): Promise<LoginResult> {
+  async #redeem({ response, cleanAddress }: AuthorizationResponse): Promise<LoginResult | undefined> {
     const { client } = this
-    const { issuer, resource, parameters, scope } = this.#options
+    const { userAgent, issuer, resource, parameters, scope } = this.#options
+    const state = response.get('state') ?? ''
+    // With no login under way, an answer that does not have our form of state is somebody else's.
+    const ours =
+      state.startsWith(this.#mark) ||
+      (!/^kt\w+-/.test(state) && (await this.#remembered((transactions) => transactions.pending())))
+    if (!ours) return undefined
+    try {
+      userAgent.replaceUrl(cleanAddress)
+    } catch {
+      this.warnings.warn('Cannot clean the address')
+    }
     const transaction = await this.#remembered((transactions) => transactions.take(state))
     const appState = transaction?.appState
     if (!isUnderWay(transaction) || transaction.issuer !== issuer) {
-      throw unusable(new Error('no login under way here has this answer'), appState, 'invalid-state')
+      throw unusable(new Error('no login here waits for it'), appState, 'invalid-state')
     }
     try {
       const server = await client.metadata()
       const code = oauth.validateAuthResponse(server, { client_id: client.clientId }, response, state).get('code')
-      if (!code || response.size > new Set(response.keys()).size) throw new Error('no code, or a parameter twice')
+      if (!code || response.size > new Set(response.keys()).size) throw new Error('no code, or a repeated parameter')
       const { redirectUri: redirect_uri, codeVerifier: code_verifier, nonce, maxAge } = transaction
       const request = tokenParameters({ resource, parameters }, { code, redirect_uri, code_verifier })
       const process: TokenRequestChecks['process'] = (as, who, answer) =>
@@ -199,7 +198,7 @@ export class AuthorizationCodeFlow extends TokenManager {
     try {
       return await call(this.#options.transactions)
     } catch (cause) {
-      throw new StoreError('The login cannot be remembered', { cause, fix: 'Allow session storage.' })
+      throw new StoreError('Cannot remember the login', { cause, fix: 'Allow session storage.' })
     }
   }
 
@@ -208,7 +207,7 @@ export class AuthorizationCodeFlow extends TokenManager {
     try {
       await this.#options.userAgent.navigate(endpoint.href)
     } catch (cause) {
-      throw new OAuthError('navigation-failed', 'The user agent does not navigate', { cause })
+      throw new OAuthError('navigation-failed', 'Cannot navigate', { cause })
     }
   }
 }

@@ -3,11 +3,14 @@ import { InvalidCallbackError, OAuthError, type OAuthErrorCode } from '../errors
 /** What an authorization response may bring (RFC 6749 section 4.1.2, RFC 9207, OpenID Connect Session Management). */
 const PARAMETER = /^(code|state|iss|session_state|error(_description|_uri)?)(=|$)/
 
-/** The response in an address at the redirect URI, and the address without it; undefined where there is none. */
-export function authorizationResponseIn(
-  address: string,
-  redirectUri: string,
-): { response: URLSearchParams; cleanAddress: string } | undefined {
+/** An authorization response, and the address without it. */
+export interface AuthorizationResponse {
+  readonly response: URLSearchParams
+  readonly cleanAddress: string
+}
+
+/** The response in an address at the redirect URI; undefined where there is none. */
+export function authorizationResponseIn(address: string, redirectUri: string): AuthorizationResponse | undefined {
   const url = URL.parse(address)
   const { origin, pathname } = new URL(redirectUri)
   if (url?.origin !== origin || url.pathname !== pathname) return undefined
