@@ -3,7 +3,7 @@ const MAX_LIFETIME = 365 * 86_400
 
 /** Seconds that a token lives, from whatever `expires_in` a server sends: never for ever, never a request per call. */
 export function lifetimeOf(expiresIn: unknown): number {
-  const seconds = Number(String(expiresIn))
+  const seconds = /^(number|string)$/.test(typeof expiresIn) ? Number(expiresIn) : 0
   return seconds > 0 ? Math.min(Math.max(seconds, 1), MAX_LIFETIME) : DEFAULT_LIFETIME
 }
 

@@ -4,6 +4,7 @@ import {
   clientCredentials,
   clientSecretBasic,
   clientSecretPost,
+  memoryTransactions,
   none,
   OAuthError,
   refreshToken,
@@ -190,6 +191,7 @@ test('the flow by itself, as a page has it, takes no secret but with a function 
     clientId: 'page',
     redirectUri: 'https://app.example/',
     userAgent: new FakePage(),
+    transactions: memoryTransactions(),
   }
   const secret = { clientSecret: 's3cret' }
   for (const wrong of [secret, { ...secret, clientAuthentication: 'client_secret_post' as const }]) {
@@ -203,11 +205,14 @@ test('the flow by itself, as a page has it, takes no secret but with a function 
   }
 })
 
-test('a client without a secret that is refused is not sent again for a minute, whatever its function adds', async () => {
+test('a client without a secret that is refused is not sent again for a minute, after a second signature was tried', async () => {
   vi.useFakeTimers({ toFake: ['Date'] })
   let serial = 0
   const assertion: ClientAuthentication = (_server, _client, body) => body.set('client_assertion', `${++serial}`)
-  for (const clientAuthentication of ['none', assertion] as const) {
+  for (const [clientAuthentication, tries] of [
+    ['none', 1],
+    [assertion, 2],
+  ] as const) {
     let sent = 0
     const source = refreshToken({
       issuer: 'https://as.example',
@@ -224,9 +229,9 @@ test('a client without a secret that is refused is not sent again for a minute, 
     for (let call = 0; call < 10; call++) {
       expect(await rejection(source.getAccessToken())).toMatchObject({ code: 'client-refused' })
     }
-    expect(sent).toBe(1)
+    expect(sent).toBe(tries)
     vi.setSystemTime(Date.now() + 61_000)
     expect(await rejection(source.getAccessToken())).toMatchObject({ code: 'client-refused' })
-    expect(sent).toBe(2)
+    expect(sent).toBe(2 * tries)
   }
 })
