@@ -1,0 +1,99 @@
+import { OAuthError } from '@keyturn/core'
+import { expect } from 'vitest'
+import { SECOND } from '../renewal-harness.ts'
+import { type Call, excused, LIFETIME, type Log, RETRY_AFTER, type Sent, TIMEOUT } from './model-log.ts'
+
+/** A back-off is never shorter (R8). */
+const SHORTEST_DELAY = SECOND / 2
+/** In which a change of the store reaches everybody: the stores of the model dawdle for some turns. */
+const NEWS = 20
+/** The fake monotonic clock goes back a little when the wall clock is set. */
+const SLACK = 10
+/** A clock of the model moves in steps. */
+const STEP = 1.1 * SECOND
+
+/** What must hold of everything that happened, however it came. */
+export function judge(log: Log): void {
+  for (const sent of Map.groupBy(log.sent, ({ refreshToken }) => refreshToken).values()) assertSentOnce(log, sent)
+  for (const call of log.calls) {
+    if (call.tab.crashed) continue
+    const { settled } = call
+    expect(settled, 'every promise settles').toBeDefined()
+    if (settled === undefined) continue
+    expect(settled.at - call.at, 'within five time-outs').toBeLessThanOrEqual(5 * TIMEOUT + STEP)
+    if (settled.error !== undefined) expect(settled.error, 'no error is of another type').toBeInstanceOf(OAuthError)
+    if (settled.token !== undefined) assertGood(log, call, settled, settled.token)
+  }
+  assertEndsAreTrue(log)
+}
+
+/** Once more at once after a lost answer (R11), then the back-off (R8); never once the successor is known. */
+function assertSentOnce({ stored, jumps, wakes, changes }: Log, all: Sent[]): void {
+  let atOnce = 0
+  for (const [index, again] of all.entries()) {
+    const before = all[index - 1]
+    if (before === undefined) continue
+    const known = stored.some(({ at, record }) => record?.refreshToken === before.successor && at <= again.at)
+    const forgot =
+      excused.forgetting && changes.some(({ at, tab }) => tab === before.tab && before.at <= at && at <= again.at)
+    const keptBy = before.successor !== undefined && (known || !(before.tab.crashed || forgot))
+    expect(keptBy, `${again.refreshToken} was sent though its successor was known`).toBe(false)
+    const endedAt = before.endedAt ?? Number.POSITIVE_INFINITY
+    expect(before.tab.crashed || endedAt <= again.at + SLACK, 'never two at once').toBe(true)
+    const between = (at: number) => before.at - SLACK <= at && at <= again.at + SLACK
+    if (before.tab.crashed || jumps.some(({ at }) => between(at)) || wakes.some(between)) continue
+    const waited = again.at - endedAt
+    if (before.status === 429) expect(waited, 'Retry-After is obeyed').toBeGreaterThanOrEqual(RETRY_AFTER * SECOND)
+    if (before.status === 503) expect(waited, 'trouble is backed off from').toBeGreaterThanOrEqual(SHORTEST_DELAY)
+    if (waited < SHORTEST_DELAY) atOnce++
+  }
+  expect(atOnce, `${all[0]?.refreshToken} was sent again at once`).toBeLessThanOrEqual(1)
+}
+
+function assertGood(log: Log, call: Call, at: NonNullable<Call['settled']>, token: string): void {
+  const minted = log.minted.get(token)
+  expect(minted, 'a token comes from the server').toBeDefined()
+  if (minted === undefined) return
+  // Who only found it in the store, with a clock that was set back since, cannot know how old it is.
+  const setBack = log.jumps.some((jump) => jump.by < 0 && jump.at >= minted.at && jump.at <= at.at)
+  if (!setBack || minted.tab === call.tab) {
+    expect(at.at - minted.at, 'no expired token is handed out').toBeLessThan(LIFETIME)
+  }
+  const kept = log.stored.find(({ record }) =>
+    Object.values(record?.tokens ?? {}).some((one) => one.accessToken === token),
+  )
+  const during = (first: number, last: number) =>
+    log.jumps.some(({ by, turn }) => by > 0 && turn >= first && turn <= last)
+  const onTheWay = during(minted.turn, (kept?.turn ?? Number.POSITIVE_INFINITY) + NEWS) || during(call.turn, at.turn)
+  if (!(excused.onTheWay && onTheWay))
+    expect(at.wall - minted.wall, 'nor one that ended by the wall clock').toBeLessThan(LIFETIME)
+  const justNow = log.changes.some(({ tab, turn }) => tab === call.tab && turn <= at.turn && at.turn - turn <= NEWS)
+  if (!(excused.joining && justNow)) {
+    expect(call.forgotten, 'no token that was forgotten before it was asked for').not.toContain(token)
+  }
+  // Where the store has held another session, or none, for a while, everybody knows.
+  const lastly = log.stored.findLastIndex(({ record }) => log.isOf(record, minted.family))
+  const [last, over] = log.stored.slice(lastly, lastly + 2)
+  if (lastly < 0 || last === undefined || over === undefined) return
+  const crossed = last.tab === call.tab && over.tab !== call.tab && over.turn - last.turn <= NEWS
+  if (!(excused.crossing && crossed))
+    expect(at.turn, 'no token of a session that is over').toBeLessThanOrEqual(over.turn + NEWS)
+}
+
+/** A session ends because its user or its server says so, or because an answer with its refresh token was lost. */
+function assertEndsAreTrue({ stored, sent, families, revokedByServer }: Log): void {
+  for (const [index, { record }] of stored.entries()) {
+    if (!record?.ended || record.ended.reason === 'signed-out') continue
+    const { reason } = record.ended
+    const before = stored[index - 1]?.record
+    if (before?.ended) continue
+    const family = families.get(before?.refreshToken ?? '')
+    const refused = sent.filter((one) => one.refreshToken === before?.refreshToken && one.refused)
+    expect(refused.length, `the server refused what ended as ${reason}`).toBeGreaterThan(0)
+    if (family !== undefined && revokedByServer.has(family)) continue
+    expect(reason).toBe('rotation-lost')
+    const lost = sent.filter((one) => one.refreshToken === before?.refreshToken && !one.successor && !one.refused)
+    const crashed = sent.filter((one) => one.refreshToken === before?.refreshToken && one.tab.crashed)
+    expect(lost.length + crashed.length, 'an answer was lost').toBeGreaterThan(0)
+  }
+}

@@ -1,0 +1,144 @@
+import { authorizationCode, password, type TokenStore } from '@keyturn/core'
+import { CLIENT_ID, type Fault, USER } from '../authorization-server.ts'
+import { type Log, type Sent, type Server, type Tab, TIMEOUT } from './model-log.ts'
+
+export type Kind = 'authorizationCode' | 'password'
+
+/** What all tabs of a world share. */
+export interface Surroundings {
+  readonly kind: Kind
+  readonly server: Server
+  readonly store: TokenStore
+  readonly log: Log
+  readonly random: () => number
+  /** What goes wrong with the next token request. */
+  readonly nextFault: () => Fault
+}
+
+const REDIRECT_URI = 'https://app.example/callback'
+
+export function openTab(world: Surroundings): Tab {
+  const { page, wake } = somebodysPage(world.server.issuer)
+  const options = {
+    issuer: world.server.issuer,
+    clientId: CLIENT_ID,
+    timeout: TIMEOUT,
+    store: storeOf(world, () => tab),
+    fetch: fetchOf(world, () => tab),
+    onWarning: () => {},
+  }
+  const more = { got: [], forgotten: [], crashed: false, busy: false, wake }
+  let tab: Tab
+  if (world.kind === 'password') {
+    tab = { ...more, source: password({ ...options, ...USER }), signIn: async () => {} }
+  } else {
+    const flow = authorizationCode({ ...options, redirectUri: REDIRECT_URI, userAgent: page })
+    const signIn = async () => {
+      await flow.login()
+      await flow.handleCallback()
+    }
+    tab = { ...more, source: flow, signIn }
+  }
+  tab.source.subscribe(() => {})
+  return tab
+}
+
+/** A page whose navigation to the server comes straight back with a code. */
+function somebodysPage(iss: string) {
+  let listener = () => {}
+  const page = {
+    url: 'https://app.example/',
+    replaceUrl(url: string) {
+      page.url = url
+    },
+    navigate(url: string) {
+      const state = new URL(url).searchParams.get('state') ?? ''
+      page.url = `${REDIRECT_URI}?${new URLSearchParams({ code: 'a-code', state, iss })}`
+    },
+    watch(awake: () => void) {
+      listener = awake
+      return () => {}
+    },
+  }
+  return { page, wake: () => listener() }
+}
+
+/** Takes as long as it likes, and for ever where the tab has crashed meanwhile. */
+async function hop({ random }: Surroundings, gone: () => boolean): Promise<void> {
+  for (let turns = Math.floor(random() * 3); turns > 0; turns--) await new Promise((resolve) => setImmediate(resolve))
+  if (gone()) await new Promise(() => {})
+}
+
+function storeOf(world: Surroundings, self: () => Tab): TokenStore {
+  const { store, log } = world
+  const gone = () => self().crashed
+  const around = async <T>(call: () => Promise<T>): Promise<T> => {
+    await hop(world, gone)
+    try {
+      return await call()
+    } finally {
+      await hop(world, gone)
+    }
+  }
+  return {
+    get: (key) => around(() => store.get(key)),
+    replace: (key, expected, next) =>
+      around(async () => {
+        const replaced = await store.replace(key, expected, next)
+        const now = { tab: self(), turn: log.turn, at: performance.now() }
+        if (replaced) log.stored.push({ ...now, record: next && structuredClone(next) })
+        return replaced
+      }),
+    lock: (key, critical, duration) =>
+      around(() =>
+        store.lock(
+          key,
+          async (lease) => {
+            if (gone()) throw new Error('Whoever is gone waits for no lock')
+            return around(() => critical(lease))
+          },
+          duration,
+        ),
+      ),
+    watch: (key, listener) => store.watch?.(key, listener) ?? (() => {}),
+  }
+}
+
+function fetchOf(world: Surroundings, self: () => Tab): typeof fetch {
+  const { server, log, kind, nextFault } = world
+  const gone = () => self().crashed
+  return async (input, init) => {
+    const request = new Request(input, init)
+    const { url, method, headers, signal } = request
+    const asked = { tab: self(), at: performance.now(), wall: Date.now(), turn: log.turn }
+    await hop(world, gone)
+    if (!url.endsWith('/token')) return server.fetch(request)
+    const body = new URLSearchParams(await request.text())
+    const refreshToken = body.get('refresh_token')
+    const sent: Sent | undefined = refreshToken === null ? undefined : { ...asked, refreshToken }
+    if (sent) log.sent.push(sent)
+    else if (kind === 'authorizationCode') exchangeAsPassword(body)
+    server.next([nextFault()])
+    try {
+      const response = await server.fetch(url, { method, headers, signal, body })
+      if (sent) sent.status = response.status
+      void response
+        .clone()
+        .text()
+        .then(
+          (text) => log.answered(text, sent, asked),
+          () => {},
+        )
+      return response
+    } finally {
+      if (sent) sent.endedAt = performance.now()
+      await hop(world, gone)
+    }
+  }
+}
+
+/** The server knows no codes: to it one is worth what a password is. */
+function exchangeAsPassword(body: URLSearchParams): void {
+  for (const name of ['code', 'redirect_uri', 'code_verifier']) body.delete(name)
+  for (const [name, value] of Object.entries({ grant_type: 'password', ...USER })) body.set(name, value)
+}

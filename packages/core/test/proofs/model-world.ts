@@ -1,0 +1,147 @@
+import { memoryStore, type OAuthError } from '@keyturn/core'
+import { CLIENT_ID, type Fault } from '../authorization-server.ts'
+import { elapse, setClock } from '../renewal-harness.ts'
+import { type Call, excused, faults, Log, type Server, strictServer, type Tab } from './model-log.ts'
+import { type Kind, openTab, type Surroundings } from './model-tab.ts'
+
+export type Step =
+  | { do: 'get' | 'set'; tab: number; calls: number }
+  | { do: 'reject'; tab: number; oldest: boolean }
+  | { do: 'revoke' | 'signIn' | 'crash' | 'wake'; tab: number }
+  | { do: 'open' | 'serverRevokes' }
+  | { do: 'fault'; fault: keyof typeof faults }
+  | { do: 'elapse' | 'jump'; ms: number }
+
+const MOST_TABS = 4
+
+/** Several tabs on one store, and a strict server. */
+export class World {
+  readonly kind: Kind
+  readonly server: Server
+  readonly log: Log = new Log()
+  readonly #tabs: Tab[] = []
+  readonly #surroundings: Surroundings
+  #faults: Fault[] = []
+
+  constructor(kind: Kind, grace: number, random: () => number) {
+    this.kind = kind
+    this.server = strictServer(grace)
+    const { server, log } = this
+    this.#surroundings = {
+      kind,
+      server,
+      log,
+      random,
+      store: memoryStore(),
+      nextFault: () => this.#faults.shift() ?? {},
+    }
+  }
+
+  get living(): Tab[] {
+    return this.#tabs.filter(({ crashed }) => !crashed)
+  }
+
+  open(): Tab {
+    const tab = openTab(this.#surroundings)
+    this.#tabs.push(tab)
+    return tab
+  }
+
+  async run(step: Step): Promise<void> {
+    const { living, log } = this
+    const tab = 'tab' in step ? living[step.tab % living.length] : undefined
+    if (tab) this.act(tab, step)
+    else if (step.do === 'open' && living.length < MOST_TABS) this.open()
+    else if (step.do === 'fault') this.#faults.push(faults[step.fault])
+    else if (step.do === 'elapse') await this.elapse(step.ms)
+    else if (step.do === 'jump') {
+      await this.turns(1) // nobody sets a clock between a check and its answer
+      log.jumps.push({ at: performance.now(), turn: log.turn, by: step.ms })
+      setClock(step.ms)
+    } else if (step.do === 'serverRevokes') await this.#serverRevokes()
+  }
+
+  act(tab: Tab, step: Step): void {
+    const { source, got } = tab
+    if (step.do === 'get') for (let n = 0; n < step.calls; n++) this.call(tab, source.getAccessToken())
+    if (step.do === 'set') for (let n = 0; n < step.calls; n++) this.call(tab, source.getTokenSet())
+    if (step.do === 'reject') {
+      const rejectedToken = got.at(step.oldest ? 0 : -1) ?? 'never issued'
+      this.call(tab, source.getAccessToken({ rejectedToken }))
+    }
+    if ((step.do === 'revoke' || step.do === 'signIn') && !(excused.overtaking && tab.busy)) {
+      tab.busy = true
+      const done = () => {
+        tab.busy = false
+      }
+      this.log.changes.push({ tab, at: performance.now(), turn: this.log.turn })
+      if (step.do === 'revoke') tab.forgotten = [...got]
+      const promise = step.do === 'revoke' ? source.revoke() : tab.signIn()
+      this.call(tab, promise)
+      promise.then(done, done)
+    }
+    if (step.do === 'wake') {
+      this.log.wakes.push(performance.now())
+      tab.wake()
+    }
+    if (step.do === 'crash') this.#crash(tab)
+  }
+
+  call(tab: Tab, promise: Promise<unknown>): Call {
+    const { log } = this
+    const call: Call = { tab, at: performance.now(), turn: log.turn, forgotten: tab.forgotten }
+    const now = () => ({ at: performance.now(), wall: Date.now(), turn: log.turn })
+    promise.then(
+      (value) => {
+        const token = typeof value === 'string' ? value : (value as { accessToken?: string } | undefined)?.accessToken
+        call.settled = { ...now(), token }
+        if (token !== undefined) tab.got.push(token)
+      },
+      (error: OAuthError) => {
+        call.settled = { ...now(), error }
+      },
+    )
+    log.calls.push(call)
+    return call
+  }
+
+  /** Lets what is under way go on for a while, without a clock. */
+  async turns(count: number): Promise<void> {
+    for (let turn = 0; turn < count; turn++) {
+      await new Promise((resolve) => setImmediate(resolve))
+      this.log.turn++
+    }
+  }
+
+  async elapse(ms: number): Promise<void> {
+    const step = Math.max(ms / 60, 250)
+    for (let left = ms; left > 0; left -= step) {
+      await elapse(Math.min(step, left), step)
+      this.log.turn += 2
+    }
+  }
+
+  mend(): void {
+    this.#faults = []
+  }
+
+  async close(): Promise<void> {
+    for (const { source } of this.#tabs) await source[Symbol.asyncDispose]()
+  }
+
+  /** Nothing of it happens any more, and what it was sent never arrives. */
+  #crash(tab: Tab): void {
+    tab.crashed = true
+    void tab.source[Symbol.asyncDispose]()
+    if (this.living.length === 0) this.open()
+  }
+
+  async #serverRevokes(): Promise<void> {
+    const token = this.log.record?.refreshToken ?? ''
+    const family = this.log.families.get(token)
+    if (family === undefined) return
+    this.log.revokedByServer.add(family)
+    const body = new URLSearchParams({ token, client_id: CLIENT_ID })
+    await this.server.fetch(`${this.server.issuer}/revoke`, { method: 'POST', body })
+  }
+}
