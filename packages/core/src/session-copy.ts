@@ -26,10 +26,13 @@ export class SessionCopy {
   unsaved: 'renewal' | 'replacement' | undefined
   /** Counts sign-ins and sign-outs. */
   intent = 0
-  /** When the last of them happened, epoch milliseconds. */
+  /** When the last of them happened, epoch milliseconds, and when the session had begun that it put an end to. */
   intentAt = 0
+  #replaced: number | undefined
   /** What failed here last, by token key; '' holds for all. */
   readonly failed: Map<string, Failed> = new Map()
+  /** Settles when the last thing that was to be saved is, or cannot be. */
+  saved: Promise<unknown> = Promise.resolve()
   #identity: Promise<Identity> | undefined
   /** The refresh token that the store held when it was last seen. */
   #stored: string | undefined
@@ -111,7 +114,8 @@ export class SessionCopy {
     } finally {
       this.#writes++
     }
-    if (intent !== this.intent) return true // somebody signed in or out meanwhile, and writes after this
+    // Somebody signed in or out meanwhile, and writes after this; or it was written over, which is known already.
+    if (intent !== this.intent || this.base.version > record.version) return true
     if (written) this.unsaved = undefined
     else this.unsaved ??= 'renewal'
     this.#take(written ? record : next)
@@ -119,7 +123,13 @@ export class SessionCopy {
   }
 
   /** Writes what the store does not have yet, and resolves with what was in its place. */
-  async save(): Promise<SessionRecord | undefined> {
+  save(): Promise<SessionRecord | undefined> {
+    const saving = this.#save()
+    this.saved = saving.catch(() => {}) // who asked for it is told
+    return saving
+  }
+
+  async #save(): Promise<SessionRecord | undefined> {
     const { intent } = this
     for (let tries = 0; tries < 10; tries++) {
       const { initial } = await this.identity()
@@ -133,7 +143,8 @@ export class SessionCopy {
       const before = parseRecord(found) ?? initial
       // Something else may have been asked for meanwhile.
       if (!record || !this.unsaved || intent !== this.intent) return before
-      const isOver = Number(before?.startedAt) > this.intentAt // somebody signed in while this could not be written
+      // Somebody signed in while this could not be written.
+      const isOver = before?.startedAt !== this.#replaced && Number(before?.startedAt) > this.intentAt
       const next = unsaved === 'replacement' ? { ...record, seed: initial?.seed, version: versionOf(found) } : record
       if (!isOver && (await this.write(next))) return before
       if (!isOver && unsaved === 'replacement') continue
@@ -154,6 +165,7 @@ export class SessionCopy {
     if (intentAt !== undefined) {
       this.intent++
       this.intentAt = intentAt
+      this.#replaced = this.base.startedAt ?? this.#replaced
       this.unsaved = 'replacement'
     }
     this.unsaved ??= 'renewal'

@@ -3,6 +3,7 @@ import { OAuthError, StoreError, TokenUnavailableError } from './errors.ts'
 import { GAP, type HeldToken } from './held-token.ts'
 import { underLock } from './lock.ts'
 import { type Renewal, renew } from './renewal.ts'
+import { lostLease } from './renewal-errors.ts'
 import { PROBE_INTERVAL } from './renewal-policy.ts'
 import { SessionCopy } from './session-copy.ts'
 import type { Wanted } from './session-options.ts'
@@ -16,7 +17,7 @@ const LAST_SAVE = 60_000
 
 /** One session and everything that happens to it: served from memory, renewed once for all who ask, kept in the store. */
 export class Session extends SessionCopy {
-  readonly #flights = new Map<string, { rejected: Set<string>; promise: Promise<HeldToken> }>()
+  readonly #flights = new Map<string, { intent: number; rejected: Set<string>; promise: Promise<HeldToken> }>()
   #last: Promise<unknown> = Promise.resolve()
   #saveDelay = FIRST_SAVE
   #loading: Promise<void> | undefined
@@ -117,16 +118,18 @@ export class Session extends SessionCopy {
   /** R4: one renewal per token at a time; whoever comes meanwhile shares it, and its deadline. */
   #flight(wanted: Wanted, rejectedToken?: string, probe = false): Promise<HeldToken> {
     const { tokenKey } = wanted
+    const { intent } = this
     let flight = this.#flights.get(tokenKey)
-    if (flight === undefined) {
+    // What was under way before a sign-in or sign-out is not for those who come after it.
+    if (flight?.intent !== intent) {
       const rejected = new Set<string>()
       const flown = this.#fly(wanted, rejected, probe).finally(() => {
-        this.#flights.delete(tokenKey)
+        if (this.#flights.get(tokenKey) === flight) this.#flights.delete(tokenKey)
         this.#settled()
       })
       const most = 5 * this.options.client.timeout
       const late = () => new TokenUnavailableError('timeout', `No token within ${most} ms`)
-      flight = { rejected, promise: within(most, late, () => flown) }
+      flight = { intent, rejected, promise: within(most, late, () => flown) }
       this.#flights.set(tokenKey, flight)
       flight.promise.catch(() => {}) // what it means is in the record, and told to those who wait
     }
@@ -135,21 +138,39 @@ export class Session extends SessionCopy {
   }
 
   async #fly(wanted: Wanted, rejected: ReadonlySet<string>, probe: boolean): Promise<HeldToken> {
-    const { client, degraded } = this.options
     const { key } = await this.identity()
     for (let again = true; ; again = false) {
-      const { store, intent } = this
+      const { intent } = this
       const isCurrent = () => intent === this.intent
       const renewal: Renewal = { session: this, ...wanted, rejected, probe, isCurrent, isMine: isCurrent }
       try {
-        if (store === undefined) return await this.#alone(() => renew(renewal))
-        return await underLock(store, key, client.timeout, degraded, (lease) =>
-          renew({ ...renewal, isMine: () => isCurrent() && lease.valid() }),
-        )
+        const held = await this.#renewed(key, renewal)
+        // Neither what is over, nor what has ended on its way.
+        if (!isCurrent() || !held.until('expired')) throw lostLease()
+        return held
       } catch (error) {
-        if (error instanceof StoreError) return await this.#alone(() => renew({ ...renewal, storeError: error }))
         if (!again || !(error instanceof OAuthError && error.code === 'busy')) throw error
       }
+    }
+  }
+
+  async #renewed(key: string, renewal: Renewal): Promise<HeldToken> {
+    const { store, options } = this
+    const { isCurrent } = renewal
+    const alone = (more?: Partial<Renewal>) => this.#alone(() => renew({ ...renewal, ...more }))
+    if (store === undefined) return alone()
+    try {
+      return await underLock(store, key, options.client.timeout, options.degraded, async (lease) => {
+        try {
+          return await renew({ ...renewal, isMine: () => isCurrent() && lease.valid() })
+        } finally {
+          // Who has the lock next must not find a refresh token that was spent, and dropped because its session is over.
+          if (!isCurrent()) await this.saved
+        }
+      })
+    } catch (error) {
+      if (error instanceof StoreError) return alone({ storeError: error })
+      throw error
     }
   }
 

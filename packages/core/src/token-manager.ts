@@ -215,11 +215,9 @@ export class TokenManager implements TokenSource {
   }
 
   async #revoke(records: SessionRecord[]): Promise<void> {
-    const tokens = new Map<string, 'refresh_token' | 'access_token'>()
-    for (const { refreshToken, tokens: issued } of records) {
-      if (refreshToken !== undefined) tokens.set(refreshToken, 'refresh_token')
-      else for (const { accessToken } of Object.values(issued)) tokens.set(accessToken, 'access_token')
-    }
+    const tokens = new Map(records.flatMap(revocable))
+    // A sign-in may have overtaken the sign-out.
+    for (const { base } of this.#sessions()) for (const [token] of revocable(base)) tokens.delete(token)
     const failed = ({ message }: Error) => this.warnings.warn(`A token could not be revoked: ${message}`)
     await Promise.all([...tokens].map(([token, kind]) => this.#client.revoke(token, kind).catch(failed)))
   }
@@ -240,4 +238,10 @@ export class TokenManager implements TokenSource {
       this.warnings.warn(`A listener failed: ${Object(error).message}`)
     }
   }
+}
+
+/** What to revoke of a session: a refresh token takes its access tokens with it (RFC 7009 section 2.1). */
+function revocable({ refreshToken, tokens }: SessionRecord): [token: string, kind: 'refresh_token' | 'access_token'][] {
+  if (refreshToken !== undefined) return [[refreshToken, 'refresh_token']]
+  return Object.values(tokens).map(({ accessToken }) => [accessToken, 'access_token'])
 }
