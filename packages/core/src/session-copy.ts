@@ -26,9 +26,8 @@ export class SessionCopy {
   unsaved: 'renewal' | 'replacement' | undefined
   /** Counts sign-ins and sign-outs. */
   intent = 0
-  /** When the last of them happened, epoch milliseconds, and when the session had begun that it put an end to. */
+  /** When the last of them happened, epoch milliseconds. */
   intentAt = 0
-  #replaced: number | undefined
   /** What failed here last, by token key; '' holds for all. */
   readonly failed: Map<string, Failed> = new Map()
   /** Settles when the last thing that was to be saved is, or cannot be. */
@@ -36,9 +35,14 @@ export class SessionCopy {
   #identity: Promise<Identity> | undefined
   /** The refresh token that the store held when it was last seen. */
   #stored: string | undefined
-  /** Whether a record of this session was ever seen there. */
+  /** Whether a record of this session was ever seen there, and when the session had begun that was seen last. */
   #owned = false
-  #writes = 0
+  #startedAt: number | undefined
+  /** Whether the store has failed to take what is unsaved. */
+  #late = false
+  /** Numbers what happens to the copy, and the last of it that changed the copy. */
+  #step = 0
+  #changed = 0
 
   constructor(options: SessionOptions) {
     this.options = options
@@ -70,18 +74,20 @@ export class SessionCopy {
   async load(): Promise<void> {
     const { initial } = await this.identity()
     const { store } = this
-    const writes = this.#writes
+    const began = ++this.#step
     const found = store && (await this.#storage('read', (key) => store.get(key)))
-    if (writes !== this.#writes) return this.load() // it may have been read before that was written
+    if (began < this.#changed) return this.load() // it may have been read before that happened
+    this.#changed = began
     let mended = false
     const parsed = parseRecord(found, () => {
       mended = true
-      this.options.degraded('a stored session was damaged')
+      this.options.degraded('a stored session was damaged', found)
     })
     const version = versionOf(found)
     if (this.unsaved === 'replacement' || (this.unsaved && version === this.record?.version)) return
     if (store) this.unsaved = undefined
     this.#stored = parsed?.refreshToken
+    this.#startedAt = parsed?.startedAt
     if (initial && parsed?.seed !== initial.seed) {
       // A newer seed has taken the place of ours: that session is not ours to touch, and ours goes on by itself.
       if (parsed && this.#owned) this.store = undefined
@@ -102,17 +108,18 @@ export class SessionCopy {
     const { store, intent } = this
     const record = { ...next, version: nextVersion(next.version) }
     let written = false
-    this.#writes++
+    this.#changed = ++this.#step
     try {
       const expected = next.version === 0 ? undefined : next.version
       if (store && !(await this.#storage('write', (key) => store.replace(key, expected, record)))) return false
       written = true
       this.#stored = record.refreshToken
+      this.#startedAt = record.startedAt
       this.#owned = true
     } catch (error) {
-      this.options.degraded('a session could not be written and lives in memory', error)
+      this.#notSaved(error)
     } finally {
-      this.#writes++
+      this.#changed = ++this.#step
     }
     // Somebody signed in or out meanwhile, and writes after this; or it was written over, which is known already.
     if (intent !== this.intent || this.base.version > record.version) return true
@@ -136,20 +143,23 @@ export class SessionCopy {
       const { record, unsaved, store } = this
       let found: unknown
       if (unsaved === 'replacement' && store) {
-        found = await this.#storage('read', (key) => store.get(key)).catch((error) =>
-          this.options.degraded('a session could not be written and lives in memory', error),
-        )
+        found = await this.#storage('read', (key) => store.get(key)).catch((error) => this.#notSaved(error))
       }
       const before = parseRecord(found) ?? initial
-      // Something else may have been asked for meanwhile.
-      if (!record || !this.unsaved || intent !== this.intent) return before
+      // Something else may have been asked for meanwhile: nobody acts on this before the store knows of that.
+      if (intent !== this.intent) return this.saved.then(() => before)
+      if (!record || !this.unsaved) return before
       // Somebody signed in while this could not be written.
-      const isOver = before?.startedAt !== this.#replaced && Number(before?.startedAt) > this.intentAt
+      const isOver = this.#late && this.#owned && !!before?.startedAt && before.startedAt !== this.#startedAt
       const next = unsaved === 'replacement' ? { ...record, seed: initial?.seed, version: versionOf(found) } : record
-      if (!isOver && (await this.write(next))) return before
-      if (!isOver && unsaved === 'replacement') continue
-      this.unsaved = undefined
-      await this.load().catch(() => {}) // it is looked at again before it is used
+      const written = !isOver && (await this.write(next))
+      if (!written && !isOver && unsaved === 'replacement') continue
+      if (!written) this.unsaved = undefined
+      // Somebody else may have written meanwhile, and not have been heard.
+      if (!this.unsaved) {
+        await this.load().catch((error) => this.options.degraded('the token store cannot be read', error))
+      }
+      return before
     }
     return undefined
   }
@@ -165,12 +175,17 @@ export class SessionCopy {
     if (intentAt !== undefined) {
       this.intent++
       this.intentAt = intentAt
-      this.#replaced = this.base.startedAt ?? this.#replaced
+      this.#late = false
       this.unsaved = 'replacement'
     }
     this.unsaved ??= 'renewal'
-    this.#writes++
+    this.#changed = ++this.#step
     this.#take(record)
+  }
+
+  #notSaved(error: unknown): void {
+    this.#late = true
+    this.options.degraded('a session could not be written and lives in memory', error)
   }
 
   #withoutRecord(found: unknown): SessionRecord | undefined {

@@ -5,8 +5,7 @@ import { elapse, HOUR, MINUTE, movedTime, outcome, SECOND, setClock, sourceAt, t
 import { Log, strictServer } from './model-log.ts'
 import { openTab } from './model-tab.ts'
 
-// What the model tests found, each as small as it gets. `fails` falls away with what it is about, and with it the
-// excuse of the same name in model-log.ts.
+// What the model tests found, each as small as it gets.
 
 movedTime()
 
@@ -50,7 +49,7 @@ async function siblings(news = true) {
   return { server, mine, theirs, rejectedToken, ...gate }
 }
 
-test('onTheWay: a token whose end the clock passes while it is on its way is not handed out', async () => {
+test('a token whose end the clock passes while it is on its way is not handed out', async () => {
   const server = testAuthorizationServer({ lifetime: 60 })
   const source = clientCredentials(sourceAt(server).options)
   server.next([{ meanwhile: () => setClock(HOUR) }]) // the machine sleeps between request and answer
@@ -58,7 +57,7 @@ test('onTheWay: a token whose end the clock passes while it is on its way is not
   expect(expiresAt).toBeGreaterThan(Date.now())
 })
 
-test('overtaking: a sign-in that overtakes a sign-out is not left with a revoked refresh token', async () => {
+test('a sign-in that overtakes a sign-out is not left with a revoked refresh token', async () => {
   const server = strictServer(0)
   const { store, waits, open } = gated(memoryStore())
   const log = new Log()
@@ -77,7 +76,7 @@ test('overtaking: a sign-in that overtakes a sign-out is not left with a revoked
   expect({ status, revoked }).not.toEqual({ status: 'signedIn', revoked: true })
 })
 
-test('forgetting: who signs out during a renewal does not make a sibling send the same refresh token', async () => {
+test('who signs out during a renewal does not make a sibling send the same refresh token', async () => {
   const { server, mine, theirs, rejectedToken, waits, open } = await siblings()
   server.next([{ delay: SECOND }])
   const renewals = [mine, theirs].map((source) => outcome(source.getAccessToken({ rejectedToken })))
@@ -92,7 +91,7 @@ test('forgetting: who signs out during a renewal does not make a sibling send th
   expect(new Set(sent).size).toBe(sent.length)
 })
 
-test('crossing: a sign-out elsewhere is not missed while the answer to an own write is on its way', async () => {
+test('a sign-out elsewhere is not missed while the answer to an own write is on its way', async () => {
   const { mine, theirs, rejectedToken, waits, open } = await siblings()
   waits.replaced = true
   const renewal = outcome(mine.getAccessToken({ rejectedToken }))
@@ -107,7 +106,7 @@ test('crossing: a sign-out elsewhere is not missed while the answer to an own wr
   expect(mine.session.status).toBe('signedOut')
 })
 
-test('joining: a call after a sign-out is not handed what was under way before', async () => {
+test('a call after a sign-out is not handed what was under way before', async () => {
   const { mine, theirs, rejectedToken, waits, open } = await siblings(false)
   waits.unlock = true
   const renewed = await theirs.getAccessToken({ rejectedToken })
@@ -120,4 +119,54 @@ test('joining: a call after a sign-out is not handed what was under way before',
   await signedOut
   await before
   expect((await after).value).not.toBe(renewed)
+})
+
+test('a sign-out elsewhere is not missed while an own sign-in is being written', async () => {
+  const server = strictServer(0)
+  const shared = memoryStore()
+  const { store, waits, open } = gated(shared)
+  const log = new Log()
+  const common = { kind: 'authorizationCode', server, log, random: () => 0, nextFault: () => ({}) } as const
+  const mine = openTab({ ...common, store })
+  const theirs = openTab({ ...common, store: shared })
+  await turns()
+  waits.replaced = true
+  const signedIn = mine.signIn()
+  await turns(5)
+  await theirs.source.revoke()
+  waits.replaced = false
+  open()
+  await signedIn
+  await turns(5)
+  expect([mine, theirs].map(({ source }) => source.session.status)).toEqual(['signedOut', 'signedOut'])
+})
+
+test('a read that comes late does not undo a newer one', async () => {
+  const server = testAuthorizationServer()
+  const shared = memoryStore()
+  const reads: (() => void)[] = []
+  let late = false
+  const get: TokenStore['get'] = async (key) => {
+    const found = await shared.get(key)
+    if (late) await new Promise<void>((resolve) => reads.push(resolve))
+    return found
+  }
+  const { options } = sourceAt(server)
+  const seed = { refreshToken: server.newRefreshToken() }
+  const mine = refreshToken({ ...options, ...seed, store: { ...shared, get } })
+  const theirs = refreshToken({ ...options, ...seed, store: shared })
+  mine.subscribe(() => {})
+  const rejectedToken = await mine.getAccessToken()
+  late = true
+  await theirs.getAccessToken({ rejectedToken }) // news: the first read has the record before its end
+  await turns()
+  const before = reads.splice(0)
+  await theirs.revoke()
+  await turns()
+  late = false
+  for (const answer of [...reads.reverse(), ...before]) {
+    answer()
+    await turns()
+  }
+  expect(mine.session.status).toBe('signedOut')
 })

@@ -1,7 +1,7 @@
 import { OAuthError } from '@keyturn/core'
 import { expect } from 'vitest'
 import { SECOND } from '../renewal-harness.ts'
-import { type Call, excused, LIFETIME, type Log, RETRY_AFTER, type Sent, TIMEOUT } from './model-log.ts'
+import { type Call, LIFETIME, type Log, RETRY_AFTER, type Sent, TIMEOUT } from './model-log.ts'
 
 /** A back-off is never shorter (R8). */
 const SHORTEST_DELAY = SECOND / 2
@@ -28,15 +28,13 @@ export function judge(log: Log): void {
 }
 
 /** Once more at once after a lost answer (R11), then the back-off (R8); never once the successor is known. */
-function assertSentOnce({ stored, jumps, wakes, changes }: Log, all: Sent[]): void {
+function assertSentOnce({ stored, jumps, wakes }: Log, all: Sent[]): void {
   let atOnce = 0
   for (const [index, again] of all.entries()) {
     const before = all[index - 1]
     if (before === undefined) continue
     const known = stored.some(({ at, record }) => record?.refreshToken === before.successor && at <= again.at)
-    const forgot =
-      excused.forgetting && changes.some(({ at, tab }) => tab === before.tab && before.at <= at && at <= again.at)
-    const keptBy = before.successor !== undefined && (known || !(before.tab.crashed || forgot))
+    const keptBy = before.successor !== undefined && (known || !before.tab.crashed)
     expect(keptBy, `${again.refreshToken} was sent though its successor was known`).toBe(false)
     const endedAt = before.endedAt ?? Number.POSITIVE_INFINITY
     expect(before.tab.crashed || endedAt <= again.at + SLACK, 'never two at once').toBe(true)
@@ -59,25 +57,13 @@ function assertGood(log: Log, call: Call, at: NonNullable<Call['settled']>, toke
   if (!setBack || minted.tab === call.tab) {
     expect(at.at - minted.at, 'no expired token is handed out').toBeLessThan(LIFETIME)
   }
-  const kept = log.stored.find(({ record }) =>
-    Object.values(record?.tokens ?? {}).some((one) => one.accessToken === token),
-  )
-  const during = (first: number, last: number) =>
-    log.jumps.some(({ by, turn }) => by > 0 && turn >= first && turn <= last)
-  const onTheWay = during(minted.turn, (kept?.turn ?? Number.POSITIVE_INFINITY) + NEWS) || during(call.turn, at.turn)
-  if (!(excused.onTheWay && onTheWay))
-    expect(at.wall - minted.wall, 'nor one that ended by the wall clock').toBeLessThan(LIFETIME)
-  const justNow = log.changes.some(({ tab, turn }) => tab === call.tab && turn <= at.turn && at.turn - turn <= NEWS)
-  if (!(excused.joining && justNow)) {
-    expect(call.forgotten, 'no token that was forgotten before it was asked for').not.toContain(token)
-  }
+  expect(at.wall - minted.wall, 'nor one that ended by the wall clock').toBeLessThan(LIFETIME)
+  expect(call.forgotten, 'no token that was forgotten before it was asked for').not.toContain(token)
   // Where the store has held another session, or none, for a while, everybody knows.
   const lastly = log.stored.findLastIndex(({ record }) => log.isOf(record, minted.family))
-  const [last, over] = log.stored.slice(lastly, lastly + 2)
-  if (lastly < 0 || last === undefined || over === undefined) return
-  const crossed = last.tab === call.tab && over.tab !== call.tab && over.turn - last.turn <= NEWS
-  if (!(excused.crossing && crossed))
-    expect(at.turn, 'no token of a session that is over').toBeLessThanOrEqual(over.turn + NEWS)
+  const over = log.stored[lastly + 1]
+  if (lastly < 0 || over === undefined) return
+  expect(at.turn, 'no token of a session that is over').toBeLessThanOrEqual(over.turn + NEWS)
 }
 
 /** A session ends because its user or its server says so, or because an answer with its refresh token was lost. */

@@ -6,21 +6,6 @@ export const LIFETIME: number = 60 * SECOND
 export const TIMEOUT: number = 5 * SECOND
 export const RETRY_AFTER = 7
 
-const strict = true
-/** What the model found (findings.test.ts has each in a few lines) and looks past until it is mended. */
-export const excused = {
-  /** A token is handed out that the wall clock jumped past the end of while it was on its way. */
-  onTheWay: !strict,
-  /** A sign-out that a sign-in of the same tab overtakes revokes the tokens of that sign-in. */
-  overtaking: !strict,
-  /** Who signs in or out while its answer is on the way drops that before the store knows of the end. */
-  forgetting: !strict,
-  /** A change by somebody else that is told while the own write is still coming back is missed. */
-  crossing: !strict,
-  /** A call right after a sign-out joins what was under way before it, and is handed the token that that had found. */
-  joining: !strict,
-}
-
 /** What may go wrong with a token request: before the server acted, or after it rotated. */
 export const faults = {
   'server trouble': { status: 503 },
@@ -46,8 +31,6 @@ export interface Tab {
   /** Those of them that came before somebody signed out here. */
   forgotten: readonly string[]
   crashed: boolean
-  /** A sign-in or sign-out is under way. */
-  busy: boolean
 }
 
 /** One request with a refresh token, and what came of it. */

@@ -27,7 +27,7 @@ export function openTab(world: Surroundings): Tab {
     fetch: fetchOf(world, () => tab),
     onWarning: () => {},
   }
-  const more = { got: [], forgotten: [], crashed: false, busy: false, wake }
+  const more = { got: [], forgotten: [], crashed: false, wake }
   let tab: Tab
   if (world.kind === 'password') {
     tab = { ...more, source: password({ ...options, ...USER }), signIn: async () => {} }

@@ -1,7 +1,7 @@
 import { memoryStore, type OAuthError } from '@keyturn/core'
 import { CLIENT_ID, type Fault } from '../authorization-server.ts'
 import { elapse, setClock } from '../renewal-harness.ts'
-import { type Call, excused, faults, Log, type Server, strictServer, type Tab } from './model-log.ts'
+import { type Call, faults, Log, type Server, strictServer, type Tab } from './model-log.ts'
 import { type Kind, openTab, type Surroundings } from './model-tab.ts'
 
 export type Step =
@@ -69,16 +69,10 @@ export class World {
       const rejectedToken = got.at(step.oldest ? 0 : -1) ?? 'never issued'
       this.call(tab, source.getAccessToken({ rejectedToken }))
     }
-    if ((step.do === 'revoke' || step.do === 'signIn') && !(excused.overtaking && tab.busy)) {
-      tab.busy = true
-      const done = () => {
-        tab.busy = false
-      }
+    if (step.do === 'revoke' || step.do === 'signIn') {
       this.log.changes.push({ tab, at: performance.now(), turn: this.log.turn })
       if (step.do === 'revoke') tab.forgotten = [...got]
-      const promise = step.do === 'revoke' ? source.revoke() : tab.signIn()
-      this.call(tab, promise)
-      promise.then(done, done)
+      this.call(tab, step.do === 'revoke' ? source.revoke() : tab.signIn())
     }
     if (step.do === 'wake') {
       this.log.wakes.push(performance.now())
