@@ -16,7 +16,7 @@ const RENEWALS = 3
 export async function sharedFile({ done, ...options }: PartOptions): Promise<void> {
   const servers = await startServers(options)
   const { server, orders } = servers
-  const folder = await mkdtemp(join(tmpdir(), 'keyturn-'))
+  const folder = await mkdtemp(join(tmpdir(), 'keyturn-once-'))
   const env = {
     ...process.env,
     ISSUER: server.issuer,
