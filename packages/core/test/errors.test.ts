@@ -164,7 +164,102 @@ const table: [string, () => Promise<unknown>, string][] = [
     'InvalidCallbackError exchange-failed fix invalid_grant',
   ],
   ['a store that fails', () => storeFails(), 'TokenUnavailableError storage retryable'],
+  [
+    'an endpoint that a proxy has moved',
+    () => asked(() => new Response('', { status: 302, headers: { location: 'https://hotel.example/' } })),
+    'TokenUnavailableError invalid-response retryable fix',
+  ],
+  [
+    'a token type that is not known',
+    () => asked(() => Response.json({ access_token: 'a', token_type: 'mac' })),
+    'TokenUnavailableError invalid-response retryable fix',
+  ],
+  [
+    'a web page in place of the metadata',
+    () => discovering(() => new Response('<html>Welcome</html>')),
+    'OAuthError discovery-failed fix',
+  ],
+  [
+    'metadata with an http endpoint',
+    () => discovering(() => Response.json({ issuer: ISSUER, token_endpoint: 'http://as.example/token' })),
+    'OAuthError insecure-url fix',
+  ],
+  [
+    'an issuer over http',
+    async () => thrownBy(() => answered({ issuer: 'http://as.example' })),
+    'OAuthError insecure-url fix',
+  ],
+  ['no client id', async () => thrownBy(() => answered({ clientId: '' })), 'OAuthError invalid-options fix'],
+  [
+    'a client authentication that nobody knows',
+    async () => thrownBy(() => answered({ clientAuthentication: 'tls' as never })),
+    'OAuthError invalid-options fix',
+  ],
+  ['no secret to send', () => asked(says('x'), { clientSecret: () => '' }), 'OAuthError invalid-options fix'],
+  [
+    'a wrong redirect URI',
+    () => callback({ error: 'invalid_request' }),
+    'InvalidCallbackError authorization-refused fix invalid_request',
+  ],
+  [
+    'a callback that is opened again',
+    async () => {
+      const app = startApp()
+      await comeBack(app)
+      const address = app.page.url
+      await app.auth.handleCallback()
+      app.page.url = 'https://app.example/elsewhere'
+      await app.auth.handleCallback()
+      app.page.url = address
+      return rejection(app.auth.handleCallback())
+    },
+    'InvalidCallbackError invalid-state fix',
+  ],
+  [
+    'a clock that is two days off',
+    async () => {
+      const app = startApp()
+      const now = Date.now() / 1000
+      app.server.idToken = (claims) => ({ ...claims, iat: now - 173_000, exp: now - 172_800 })
+      await comeBack(app)
+      return rejection(app.auth.handleCallback())
+    },
+    'InvalidCallbackError exchange-failed fix',
+  ],
+  [
+    'an API that refuses every new token',
+    async () => {
+      let issued = 0
+      const source = clientCredentials(
+        answering(() => Response.json({ access_token: `a${++issued}`, token_type: 'Bearer', expires_in: 60 })),
+      )
+      await source.getAccessToken({ rejectedToken: await source.getAccessToken() })
+      return rejection(source.getAccessToken({ rejectedToken: 'a2' }))
+    },
+    'TokenUnavailableError token-rejected retryable fix',
+  ],
+  [
+    'a page that cannot navigate',
+    async () => {
+      const app = startApp()
+      app.page.navigate = () => {
+        throw new Error('sandboxed')
+      }
+      return rejection(app.auth.login())
+    },
+    'OAuthError navigation-failed',
+  ],
 ]
+
+const answered = (more: Partial<SourceOptions>) => clientCredentials(answering(says('x'), more))
+
+function thrownBy(act: () => unknown): unknown {
+  try {
+    return act()
+  } catch (error) {
+    return error
+  }
+}
 
 async function callback(answer: Parameters<typeof comeBack>[1]): Promise<unknown> {
   const app = startApp()
