@@ -51,7 +51,7 @@ export function authenticatedFetch(source: TokenSource, options: AuthenticatedFe
     }
 
     const first = await authorize()
-    const response = await send(again ? request.clone() : request, first)
+    const response = await send(again && request.body ? request.clone() : request, first)
     if (!refusesToken(response) || (response.url && routeOf(response.url) !== route) || !again) return response
     try {
       const second = await authorize(first.accessToken)

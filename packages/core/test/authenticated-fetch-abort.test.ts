@@ -12,11 +12,16 @@ function moment() {
   return { promise, happened: resolve }
 }
 
+/** A real fetch holds its request while it is under way; one that nobody holds never hears of a time-out. */
+const underWay = new Set<Request>()
+
 /** Never answers; rejects as fetch does when its signal aborts. */
 function hangingFetch(called: () => void): typeof fetch {
   return (input, init) =>
     new Promise((_, reject) => {
-      const { signal } = new Request(input, init)
+      const request = new Request(input, init)
+      underWay.add(request)
+      const { signal } = request
       signal.addEventListener('abort', () => reject(signal.reason))
       called()
     })
