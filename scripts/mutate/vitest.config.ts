@@ -9,7 +9,7 @@ export default defineConfig({
   resolve: {
     alias: [
       { find: /^@keyturn\/core$/, replacement: `${root}packages/core/src/index.ts` },
-      { find: /^@keyturn\/core\/ky$/, replacement: `${root}packages/core/src/ky.ts` },
+      { find: /^@keyturn\/core\/(ky|testing)$/, replacement: `${root}packages/core/src/$1.ts` },
     ],
   },
   test: {

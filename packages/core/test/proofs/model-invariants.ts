@@ -6,7 +6,7 @@ import { type Call, LIFETIME, type Log, RETRY_AFTER, type Sent, TIMEOUT } from '
 /** A back-off is never shorter (R8). */
 const SHORTEST_DELAY = SECOND / 2
 /** In which a change of the store reaches everybody: the stores of the model dawdle for some turns. */
-const NEWS = 20
+const NEWS = 40
 /** The fake monotonic clock goes back a little when the wall clock is set. */
 const SLACK = 10
 /** A clock of the model moves in steps. */
