@@ -1,0 +1,25 @@
+import { fileURLToPath } from 'node:url'
+import { defineConfig } from 'vitest/config'
+
+const root = fileURLToPath(new URL('../../', import.meta.url))
+
+// Node alone, and only what is about the manager, the policy and the stores: every mutant pays for what is in here.
+export default defineConfig({
+  root,
+  resolve: {
+    alias: [
+      { find: /^@keyturn\/core$/, replacement: `${root}packages/core/src/index.ts` },
+      { find: /^@keyturn\/core\/ky$/, replacement: `${root}packages/core/src/ky.ts` },
+    ],
+  },
+  test: {
+    include: [
+      'packages/core/test/{renewal-*,memory-store,errors}.test.ts',
+      'packages/core/test/{rules,proofs}/*.test.ts',
+    ],
+    exclude: ['packages/core/test/proofs/{outage,findings}.test.ts'],
+    env: { PROOF_RUNS: '30', PROOF_SHRINK: '0' },
+    environment: 'node',
+    testTimeout: 60_000,
+  },
+})
