@@ -71,7 +71,6 @@ test.each(cases)(
       expect([...new Set(results.map(({ value }) => value))]).toEqual([firsts[0]])
       expect(Math.max(...results.map(({ after }) => after))).toBe(0)
       await elapse(12 * SECOND, 100)
-      server.next([]) // what was behind the callers has come to its end
     } else if (code[kind] === undefined) {
       const tokens = new Set(results.map(({ value }) => value ?? ''))
       expect(tokens.size).toBe(1)
