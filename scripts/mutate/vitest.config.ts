@@ -14,10 +14,10 @@ export default defineConfig({
   },
   test: {
     include: [
-      'packages/core/test/{renewal-*,memory-store,errors}.test.ts',
+      'packages/core/test/{renewal-*,session-*,memory-store,errors}.test.ts',
       'packages/core/test/{rules,proofs}/*.test.ts',
     ],
-    exclude: ['packages/core/test/proofs/{outage,findings}.test.ts'],
+    exclude: ['packages/core/test/proofs/outage.test.ts'],
     env: { PROOF_RUNS: '30', PROOF_SHRINK: '0' },
     environment: 'node',
     testTimeout: 60_000,

@@ -85,7 +85,7 @@ export class SessionCopy {
     })
     const version = versionOf(found)
     if (this.unsaved === 'replacement' || (this.unsaved && version === this.record?.version)) return
-    if (store) this.unsaved = undefined
+    this.unsaved = undefined
     this.#stored = parsed?.refreshToken
     this.#startedAt = parsed?.startedAt
     if (initial && parsed?.seed !== initial.seed) {
@@ -167,7 +167,7 @@ export class SessionCopy {
   /** Whether others may have this refresh token: it was in the store. */
   async isShared(refreshToken: string): Promise<boolean> {
     const { initial } = await this.identity()
-    return this.store !== undefined && [this.#stored, initial?.refreshToken].includes(refreshToken)
+    return [this.#stored, initial?.refreshToken].includes(refreshToken)
   }
 
   /** Changes the copy alone; the store follows when it can. `intentAt`: somebody signed in or out, at this time. */

@@ -1,0 +1,207 @@
+import { clientCredentials, memoryStore, password, refreshToken, type StoredRecord, TokenManager } from '@keyturn/core'
+import { expect, test, vi } from 'vitest'
+import { testAuthorizationServer, USER } from './authorization-server.ts'
+import {
+  elapse,
+  HOUR,
+  MINUTE,
+  movedTime,
+  SECOND,
+  START,
+  setClock,
+  sourceAt,
+  troubledStore,
+  turns,
+} from './renewal-harness.ts'
+
+movedTime()
+
+/** A session that only a person can begin, begun. */
+async function personal() {
+  const server = testAuthorizationServer()
+  const shared = troubledStore()
+  const { options, warnings } = sourceAt(server, { store: shared.store })
+  const kind = { name: 'person', oneSession: true, asksAgain: false }
+  const grant = async () => ({
+    accessToken: 'a',
+    tokenType: 'Bearer' as const,
+    refreshToken: server.newRefreshToken(),
+    expiresAt: Date.now() + HOUR,
+  })
+  const source = new TokenManager(grant, options, kind)
+  await source.getAccessToken()
+  return { server, source, warnings, grant, kind, options, ...shared }
+}
+
+test('a session whose record was removed has ended, and says that the storage was cleared', async () => {
+  const { source, store, key, record } = await personal()
+  await store.replace(key(), (await record())?.version, undefined)
+  await turns(5)
+  expect(source.session).toEqual({
+    status: 'signedOut',
+    ended: { reason: 'storage-cleared', origin: 'storage', at: START, lastSuccessAt: START },
+  })
+})
+
+test('a session whose record was damaged has ended, and says so', async () => {
+  const { source, store, key, record, warnings } = await personal()
+  await store.replace(key(), (await record())?.version, { version: START + 5 } as StoredRecord)
+  await turns(5)
+  expect(source.session).toMatchObject({ status: 'signedOut', ended: { reason: 'damaged', origin: 'storage' } })
+  expect(warnings).toEqual(['a stored session was damaged'])
+})
+
+test('where nothing was ever stored nobody is signed in, and nothing has ended', async () => {
+  const { grant, kind, options } = await personal()
+  const source = new TokenManager(grant, { ...options, sessionKey: 'another' }, kind)
+  source.subscribe(() => {})
+  await turns(5)
+  expect(source.session).toEqual({ status: 'signedOut' })
+})
+
+test('a machine token whose record was removed is served on, and nothing has ended', async () => {
+  const server = testAuthorizationServer()
+  const { store, key, record } = troubledStore()
+  const source = clientCredentials(sourceAt(server, { store }).options)
+  const token = await source.getAccessToken()
+  await store.replace(key(), (await record())?.version, undefined)
+  await turns(5)
+  expect(source.session.status).toBe('signedIn')
+  expect(await source.getAccessToken()).toBe(token)
+})
+
+test('a sign-out that could not be written is not undone by news of what is stored', async () => {
+  const { source, trouble, change, record } = await personal()
+  trouble.replace = 'throws'
+  await source.revoke()
+  await change((stored) => stored) // a sibling, which is told of nothing
+  setClock(10 * SECOND)
+  source.subscribe(() => {})
+  await turns(5)
+  expect(source.session).toMatchObject({ status: 'signedOut', ended: { reason: 'signed-out' } })
+  trouble.replace = undefined
+  await elapse(2 * MINUTE)
+  expect(await record()).toMatchObject({ tokens: {}, ended: { reason: 'signed-out' } })
+})
+
+/** A session whose last renewal could not be written. */
+async function unwritten() {
+  const server = testAuthorizationServer()
+  const shared = troubledStore()
+  const { options } = sourceAt(server, { store: shared.store })
+  const source = refreshToken({ ...options, refreshToken: server.newRefreshToken() })
+  server.next([{ meanwhile: () => (shared.trouble.replace = 'throws') }])
+  const token = await source.getAccessToken()
+  return { server, source, token, ...shared }
+}
+
+test('tokens that could not be written outlive a read of what is stored', async () => {
+  const { server, source, token } = await unwritten()
+  setClock(10 * SECOND)
+  expect(await source.getAccessToken()).toBe(token)
+  expect(server.tokenRequests()).toHaveLength(1)
+})
+
+test('tokens that could not be written give way to newer ones of a sibling', async () => {
+  const { source, change, record } = await unwritten()
+  const times = { issuedAt: Date.now(), expiresAt: Date.now() + HOUR }
+  await change(({ sending: _, ...stored }) => ({
+    ...stored,
+    tokens: { '[[],[],[]]': { accessToken: 'theirs', tokenType: 'Bearer', ...times } },
+    refreshToken: 'refresh-token-of-theirs',
+  }))
+  await turns(5)
+  expect(await source.getAccessToken()).toBe('theirs')
+  expect((await record())?.refreshToken).toBe('refresh-token-of-theirs')
+})
+
+test('a sign-out goes over what was written between its reading and its writing', async () => {
+  const { source, store, trouble, change, record } = await personal()
+  const get = vi.spyOn(store, 'get').mockImplementationOnce(async () => {
+    const found = await record()
+    await change((stored) => stored)
+    return found
+  })
+  await source.revoke()
+  expect(get).toHaveBeenCalled()
+  expect(trouble).toEqual({})
+  expect((await record())?.ended).toMatchObject({ reason: 'signed-out' })
+})
+
+test('a sign-out ends the session that is stored, though that began unheard', async () => {
+  const server = testAuthorizationServer()
+  const shared = memoryStore()
+  const deaf = { get: shared.get, replace: shared.replace, lock: shared.lock }
+  const { options } = sourceAt(server)
+  const mine = password({ ...options, ...USER, store: deaf })
+  const theirs = password({ ...options, ...USER, store: shared })
+  await mine.getAccessToken()
+  await elapse(SECOND)
+  await theirs.revoke()
+  await theirs.getAccessToken()
+  await elapse(SECOND)
+  await mine.revoke()
+  await turns(5)
+  expect(theirs.session).toMatchObject({ status: 'signedOut', ended: { reason: 'signed-out', origin: 'another' } })
+})
+
+test('a failure is nothing to callers for whom a sibling has renewed meanwhile', async () => {
+  const server = testAuthorizationServer({ grace: MINUTE })
+  const { store, change } = troubledStore()
+  const source = refreshToken({ ...sourceAt(server, { store }).options, refreshToken: server.newRefreshToken() })
+  server.next([
+    {
+      status: 503,
+      meanwhile: () =>
+        change(({ sending: _, ...stored }) => {
+          const theirs = server.refreshElsewhere(stored.refreshToken ?? '')
+          const times = { issuedAt: Date.now(), expiresAt: Date.now() + HOUR }
+          const token = { accessToken: theirs.accessToken, tokenType: 'Bearer', ...times } as const
+          return { ...stored, refreshToken: theirs.refreshToken, tokens: { '[[],[],[]]': token } }
+        }),
+    },
+  ])
+  expect(server.accepts(await source.getAccessToken())).toBe(true)
+  expect(server.tokenRequests()).toHaveLength(1)
+})
+
+test('a refresh token that never reached a store is used from memory, though the store is gone', async () => {
+  const server = testAuthorizationServer()
+  const { store, trouble } = troubledStore()
+  trouble.get = trouble.replace = trouble.lock = 'throws'
+  const source = password({ ...sourceAt(server, { store }).options, ...USER })
+  await source.getAccessToken()
+  await elapse(3 * HOUR, 10 * SECOND)
+  await source.getAccessToken()
+  expect(server.tokenRequests('password')).toHaveLength(1)
+  expect(server.tokenRequests('refresh_token').length).toBeGreaterThan(0)
+})
+
+test.each([
+  ['wall clock', () => setClock(1500)],
+  [
+    'monotonic clock',
+    () => {
+      vi.advanceTimersByTime(1500)
+      setClock(-1500)
+    },
+  ],
+] as const)('a token of a second that is over by the %s alone is not handed out', async (_, passes) => {
+  const server = testAuthorizationServer({ lifetime: 1 })
+  const source = clientCredentials(sourceAt(server).options)
+  const first = await source.getAccessToken()
+  passes()
+  expect(await source.getAccessToken()).not.toBe(first)
+})
+
+test.each([10 * SECOND, -10 * SECOND])('after the wall clock was set by %i ms the store is read again', async (by) => {
+  const server = testAuthorizationServer()
+  const { store, calls } = troubledStore()
+  const source = clientCredentials(sourceAt(server, { store }).options)
+  await source.getAccessToken()
+  await elapse(MINUTE)
+  const before = calls.get
+  setClock(by)
+  await source.getAccessToken()
+  expect(calls.get).toBeGreaterThan(before)
+})
