@@ -24,7 +24,7 @@ export function browserUserAgent(): UserAgent {
           if (!closed) resolve(true) // where it closes, the app in it is not to start
         }
         channel.postMessage(response)
-        setTimeout(resolve, 1000, false)
+        setTimeout(resolve, 1000)
       }),
   }
 }
