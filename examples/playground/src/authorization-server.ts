@@ -24,6 +24,8 @@ export interface AuthorizationServerOptions {
   spaOrigins?: string[]
   /** Whether every DPoP proof needs a nonce of the server (RFC 9449 section 8); default false. */
   dpopNonce?: boolean
+  /** What every answer has besides; read anew each time. */
+  headers?: Record<string, string>
 }
 
 export interface AuthorizationServer {
@@ -48,7 +50,7 @@ export interface AuthorizationServer {
 /** An authorization server on the loopback interface that strictly rotates refresh tokens and forgets all in the end. */
 export async function startAuthorizationServer(options: AuthorizationServerOptions = {}): Promise<AuthorizationServer> {
   const { host = '127.0.0.1', port = 0, accessTokenTTL = 5, refreshTokenTTL = 3600 } = options
-  const { redirectUris = [], spaOrigins = [], dpopNonce = false } = options
+  const { redirectUris = [], spaOrigins = [], dpopNonce = false, headers = {} } = options
   const apis = (options.apis ?? []).map((api) =>
     typeof api === 'string' ? { resource: api, scopes: ['api:read', 'api:write'] } : api,
   )
@@ -85,7 +87,11 @@ export async function startAuthorizationServer(options: AuthorizationServerOptio
   provider.on('grant.error', (ctx, error) => {
     if (error.error === 'invalid_grant' && spent.has(ctx.oidc.body?.refresh_token)) reuses += 1
   })
-  server.on('request', provider.callback())
+  const answer = provider.callback()
+  server.on('request', (request, response) => {
+    for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
+    void answer(request, response)
+  })
 
   return {
     issuer,

@@ -12,12 +12,13 @@ const types: Record<string, string> = { '.html': 'text/html', '.js': 'text/javas
 
 /**
  * Serves a built folder as a careful host would: nothing may run but the page's own scripts, no text becomes markup or
- * script, and the page may talk to `connect()` only. `/` is one page, `/callback` and `/lab` the other, `/config.json` its settings.
+ * script, and the page may talk to `connect()` only. `headers` come with every answer. `/` is one page, `/callback` and `/lab` the other, `/config.json` its settings.
  */
 export async function serveFolder(
   folder: string,
   config: () => unknown,
   connect: () => string[],
+  headers: Record<string, string> = {},
 ): Promise<StaticServer> {
   const lab = '/test/lab/index.html'
   const pages: Record<string, string> = { '/': '/index.html', '/callback': lab, '/lab': lab }
@@ -33,7 +34,8 @@ export async function serveFolder(
       "require-trusted-types-for 'script'",
       "trusted-types 'none'",
     ]
-    response.setHeader('content-security-policy', policy.join('; '))
+    for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
+    response.appendHeader('content-security-policy', policy.join('; '))
     response.setHeader('referrer-policy', 'no-referrer')
     if (pathname === '/config.json') return response.end(JSON.stringify(config()))
     if (pathname === '/favicon.ico') return response.writeHead(204).end()

@@ -18,6 +18,8 @@ export interface World {
   readonly server: AuthorizationServer
   readonly apis: readonly [RunningApi, RunningApi]
   readonly origin: string
+  /** What every answer of the page's own server, and of the authorization server, has besides. */
+  readonly headers: { page: Record<string, string>; server: Record<string, string> }
   /** A browser profile of its own, with the first tab that `path` is open in. */
   open(path?: string, options?: LabOptions): Promise<Person>
   stop(): Promise<void>
@@ -44,6 +46,7 @@ export async function startWorld({ accessTokenTTL = 60, args = [] as string[] } 
       rolldownOptions: { input: { main: join(root, 'index.html'), lab: join(root, 'test/lab/index.html') } },
     },
   })
+  const headers: World['headers'] = { page: {}, server: {} }
   let server: AuthorizationServer
   const apis = [
     await startApi({ issuer: () => server.issuer }),
@@ -56,12 +59,18 @@ export async function startWorld({ accessTokenTTL = 60, args = [] as string[] } 
     scope: 'openid profile api:read',
     apis: [{ url: first.url }, { url: second.url, resource: second.audience }],
   })
-  const site: StaticServer = await serveFolder(folder, config, () => [server.issuer, first.url, second.url])
+  const site: StaticServer = await serveFolder(
+    folder,
+    config,
+    () => [server.issuer, first.url, second.url],
+    headers.page,
+  )
   server = await startAuthorizationServer({
     host: 'localhost',
     apis: [first.audience, second.audience],
     accessTokenTTL,
     spaOrigins: [site.origin],
+    headers: headers.server,
   })
   const executablePath = await chromiumPath()
   const browser: Browser = await chromium.launch({
@@ -96,7 +105,7 @@ export async function startWorld({ accessTokenTTL = 60, args = [] as string[] } 
     await Promise.all([site.stop(), server.stop(), ...apis.map((api) => api.stop())])
     await rm(folder, { recursive: true })
   }
-  return { server, apis, origin: site.origin, open, stop }
+  return { server, apis, origin: site.origin, headers, open, stop }
 }
 
 /** Opens an address; where it is the lab's, waits until that has started. */

@@ -16,5 +16,15 @@ export function browserUserAgent(): UserAgent {
       }
       return () => watching.abort()
     },
+    handOver: (state, response) =>
+      new Promise((resolve) => {
+        const channel = new BroadcastChannel(state)
+        channel.onmessage = () => {
+          close()
+          if (!closed) resolve(true) // where it closes, the app in it is not to start
+        }
+        channel.postMessage(response)
+        setTimeout(resolve, 1000)
+      }),
   }
 }

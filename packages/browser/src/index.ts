@@ -25,6 +25,7 @@ export {
   type LoginOptions,
   LoginRequiredError,
   type LoginResult,
+  type LoginRoute,
   type LogoutOptions,
   memoryStore,
   memoryTransactions,
@@ -57,5 +58,6 @@ export {
 export { authorizationCode, type BrowserOptions } from './authorization-code.ts'
 export { browserUserAgent } from './browser-user-agent.ts'
 export { indexedDBStore } from './indexed-db-store.ts'
+export { loginWithPopup, type PopupLoginOptions } from './popup-login.ts'
 export { refreshToken } from './refresh-token.ts'
 export { sessionTransactions } from './session-transactions.ts'

@@ -28,6 +28,8 @@ export type OAuthErrorCode =
   | 'authorization-refused'
   | 'exchange-failed'
   | 'navigation-failed'
+  | 'popup-blocked'
+  | 'popup-closed'
 
 /** What an error carries besides its message. */
 export interface OAuthErrorDetails {

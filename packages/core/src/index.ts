@@ -21,6 +21,7 @@ export {
   authorizationCode,
   type LoginOptions,
   type LoginResult,
+  type LoginRoute,
   type LogoutOptions,
 } from './grants/authorization-code.ts'
 export { clientCredentials } from './grants/client-credentials.ts'

@@ -1,11 +1,19 @@
 // A page whose flow a test can reach: on load it does what every app does, with the options that the test has set.
-import { authenticatedFetch, authorizationCode, InvalidCallbackError, type LoginResult } from '@keyturn/browser'
+import {
+  authenticatedFetch,
+  authorizationCode,
+  InvalidCallbackError,
+  type LoginResult,
+  loginWithPopup,
+  type PopupLoginOptions,
+} from '@keyturn/browser'
 
 export interface LabOptions {
   timeout?: number
   sessionKey?: string
-  /** Makes a second flow at the same moment. */
-  twin?: boolean
+  redirectUri?: string
+  /** Makes a second flow at the same moment, with the same options or its own. */
+  twin?: boolean | LabOptions
 }
 
 declare global {
@@ -41,7 +49,19 @@ function start({ twin: _, ...options }: LabOptions = {}) {
     )
   const handled = outcome(auth.handleCallback())
   const handledAgain = outcome(auth.handleCallback())
-  return { auth, warnings, statuses, handled, handledAgain, described, call: authenticatedFetch(auth, { apis }) }
+  const popups: Promise<Outcome>[] = []
+  const popup = (given?: PopupLoginOptions) => void popups.push(outcome(loginWithPopup(auth, given)))
+  return {
+    popup,
+    popups,
+    auth,
+    warnings,
+    statuses,
+    handled,
+    handledAgain,
+    described,
+    call: authenticatedFetch(auth, { apis }),
+  }
 }
 
 /** What became of a callback, and after how many milliseconds. */
@@ -60,4 +80,5 @@ function described(error: unknown) {
 
 globalThis.startFlow = start
 globalThis.lab = start(globalThis.labOptions)
-if (globalThis.labOptions?.twin) globalThis.twin = start(globalThis.labOptions)
+const other = globalThis.labOptions?.twin
+if (other) globalThis.twin = start(other === true ? globalThis.labOptions : other)

@@ -43,6 +43,12 @@ export interface LogoutOptions {
   endSession?: boolean | undefined
 }
 
+/** How a person gets to the authorization server and back, and what remembers the login meanwhile. */
+export interface LoginRoute {
+  userAgent: UserAgent
+  transactions: TransactionStore
+}
+
 /** A login that has just come back. */
 export interface LoginResult {
   readonly appState?: unknown
@@ -72,7 +78,7 @@ export class AuthorizationCodeFlow extends TokenManager {
   }
 
   /** Leaves for the authorization server; resolves when the user agent has been told to. */
-  async login({ appState, maxAge, ...options }: LoginOptions = {}): Promise<void> {
+  async login({ appState, maxAge, ...options }: LoginOptions = {}, route: LoginRoute = this.#options): Promise<void> {
     if (!globalThis.crypto?.subtle) {
       throw new OAuthError('insecure-context', 'No WebCrypto', { fix: 'Serve the page over https.' })
     }
@@ -101,8 +107,8 @@ export class AuthorizationCodeFlow extends TokenManager {
       },
     )
     const transaction = { codeVerifier, nonce, maxAge, issuer, redirectUri, appState, createdAt: Date.now() }
-    await this.#remembered((transactions) => transactions.put(state, transaction))
-    await this.#leaveFor(endpoint, request)
+    await this.#remembered(route, (transactions) => transactions.put(state, transaction))
+    await this.#leaveFor(route, endpoint, request)
   }
 
   /**
@@ -118,7 +124,7 @@ export class AuthorizationCodeFlow extends TokenManager {
     if (url !== this.#url && (answer || !this.#underWay)) {
       this.#url = url
       this.#underWay++
-      const handled = answer ? this.#redeem(answer) : Promise.resolve(undefined)
+      const handled = answer ? this.redeem(answer) : Promise.resolve(undefined)
       this.#result = handled
         .finally(() => this.ready())
         .finally(() => {
@@ -147,7 +153,7 @@ export class AuthorizationCodeFlow extends TokenManager {
       client_id: client.clientId,
       post_logout_redirect_uri: postLogoutRedirectUri,
     }
-    if (endpoint instanceof URL) await this.#leaveFor(endpoint, tokenParameters({}, hints))
+    if (endpoint instanceof URL) await this.#leaveFor(this.#options, endpoint, tokenParameters({}, hints))
   }
 
   override async [Symbol.asyncDispose](): Promise<void> {
@@ -155,21 +161,26 @@ export class AuthorizationCodeFlow extends TokenManager {
     await super[Symbol.asyncDispose]()
   }
 
-  async #redeem({ response, cleanAddress }: AuthorizationResponse): Promise<LoginResult | undefined> {
+  /** What `handleCallback()` does with a response that came by another route than the page's address. */
+  async redeem(
+    { response, cleanAddress }: AuthorizationResponse,
+    route: LoginRoute = this.#options,
+  ): Promise<LoginResult | undefined> {
     const { client } = this
-    const { userAgent, issuer, resource, parameters, scope } = this.#options
+    const { issuer, resource, parameters, scope } = this.#options
     const state = response.get('state') ?? ''
     // With no login under way, an answer that does not have our form of state is somebody else's.
     const ours =
       state.startsWith(this.#mark) ||
-      (!/^kt\w+-/.test(state) && (await this.#remembered((transactions) => transactions.pending())))
+      (!/^kt\w+-/.test(state) && (await this.#remembered(route, (transactions) => transactions.pending())))
     if (!ours) return undefined
     try {
-      userAgent.replaceUrl(cleanAddress)
+      route.userAgent.replaceUrl(cleanAddress)
     } catch {
       this.warnings.warn('Cannot clean the address')
     }
-    const transaction = await this.#remembered((transactions) => transactions.take(state))
+    const transaction = await this.#remembered(route, (transactions) => transactions.take(state))
+    if (!transaction && (await route.userAgent.handOver?.(state, `${response}`))) return undefined
     const appState = transaction?.appState
     if (!isUnderWay(transaction) || transaction.issuer !== issuer) {
       throw unusable(new Error('no login here waits for it'), appState, 'invalid-state')
@@ -194,18 +205,21 @@ export class AuthorizationCodeFlow extends TokenManager {
   }
 
   /** What the transaction store does; where it fails, no login can be begun or finished. */
-  async #remembered<T>(call: (transactions: TransactionStore) => T | Promise<T>): Promise<T> {
+  async #remembered<T>(
+    { transactions }: LoginRoute,
+    call: (transactions: TransactionStore) => T | Promise<T>,
+  ): Promise<T> {
     try {
-      return await call(this.#options.transactions)
+      return await call(transactions)
     } catch (cause) {
       throw new StoreError('Cannot remember the login', { cause, fix: 'Allow session storage.' })
     }
   }
 
-  async #leaveFor(endpoint: URL, parameters: URLSearchParams): Promise<void> {
+  async #leaveFor({ userAgent }: LoginRoute, endpoint: URL, parameters: URLSearchParams): Promise<void> {
     for (const [name, value] of parameters) endpoint.searchParams.append(name, value)
     try {
-      await this.#options.userAgent.navigate(endpoint.href)
+      await userAgent.navigate(endpoint.href)
     } catch (cause) {
       throw new OAuthError('navigation-failed', 'Cannot navigate', { cause })
     }

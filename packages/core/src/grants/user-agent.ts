@@ -6,4 +6,6 @@ export interface UserAgent {
   replaceUrl(url: string): void
   /** Calls `listener` when the page is shown again or the network has come back; returns the way to stop that. */
   watch?(listener: () => void): () => void
+  /** Gives a response to the window that waits for it, and closes this one; resolves with whether any took it. */
+  handOver?(state: string, response: string): Promise<boolean | undefined>
 }
