@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
 import { clickLogin, closing, openLogin, outcomeOf } from './popups.ts'
-import { type Person, startWorld, typePassword, untilStatus, type World } from './world.ts'
+import { type Person, startWorld, typePassword, type World } from './world.ts'
 
 let world: World
 let person: Person
@@ -20,12 +20,6 @@ afterEach(async () => {
 const redemptions = () => world.server.tokenRequests({ grantType: 'authorization_code' })
 const authorizationRequests = () => person.traffic.urls.filter((url) => url.includes('/auth?')).length
 const closed = { failed: { name: 'OAuthError', code: 'popup-closed', retryable: false, fix: expect.any(String) } }
-
-/** Has the page believe that the person looks at it, or elsewhere. */
-const look = (here: boolean) =>
-  person.page.evaluate((focused) => {
-    document.hasFocus = () => focused
-  }, here)
 
 test('the window opens in the same tick as the call', async () => {
   const opened = person.page.evaluate(() => {
@@ -55,28 +49,14 @@ test('a window that is blocked is an error that says what to do, and nothing goe
   expect(authorizationRequests()).toBe(0)
 })
 
-test('a person who closes the window ends the login, and may start again', async () => {
+test('a person who closes the window may start again, which ends the login before', async () => {
   const { page } = person
   const popup = await openLogin(page)
   await popup.close()
-  expect(await outcomeOf(page)).toMatchObject(closed)
   const again = await openLogin(page, { appState: 'again' })
+  expect(await outcomeOf(page, 'lab', 0)).toMatchObject(closed)
   await Promise.all([closing(again), typePassword(again)])
   expect(await outcomeOf(page)).toMatchObject({ returned: { appState: 'again' } })
-})
-
-test('under COOP the login ends when the person is back at the page; who finishes it after all is signed in', async () => {
-  for (const headers of Object.values(world.headers)) headers['cross-origin-opener-policy'] = 'same-origin'
-  const { page } = person
-  await page.reload()
-  await page.waitForFunction(() => globalThis.lab)
-  await look(false)
-  const popup = await openLogin(page)
-  await page.waitForTimeout(300)
-  await look(true)
-  expect(await outcomeOf(page)).toMatchObject(closed)
-  await Promise.all([closing(popup), typePassword(popup)])
-  await untilStatus(page, 'signedIn')
 })
 
 test('a signal ends the login with its own reason, and closes the window; one that has aborted opens none', async () => {

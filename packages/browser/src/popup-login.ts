@@ -6,7 +6,7 @@ import {
   memoryTransactions,
   OAuthError,
 } from '@keyturn/core'
-import { openPopup, whenLeft } from './popup-window.ts'
+import { openPopup } from './popup-window.ts'
 
 export interface PopupLoginOptions extends LoginOptions {
   /** Ends the login, closes its window, and rejects with the signal's own reason. Default: none. */
@@ -22,8 +22,9 @@ const underWay = new WeakMap<AuthorizationCodeFlow, { name: string; replace: () 
 /**
  * Signs a person in in a window of its own; call it where they click. Settles as `handleCallback()` would when a login
  * has come back, which the page at `redirectUri` calls in that window: it gives the response to this page, which redeems
- * it, and closes. Rejects besides with an `OAuthError`: `popup-blocked`, `popup-closed`, `timeout` after an hour, and
- * all that keeps `login()` from leaving. Never leaves this page. A further call takes the place of the one before.
+ * it, and closes. Rejects besides with an `OAuthError`: `popup-blocked`, `timeout` after an hour, and all that keeps
+ * `login()` from leaving. Never leaves this page. A further call takes the place of the one before (`popup-closed`); of a
+ * window that the person closes nothing can be known (COOP), so offer a way to cancel with `signal`.
  */
 export async function loginWithPopup(
   auth: AuthorizationCodeFlow,
@@ -74,8 +75,7 @@ export async function loginWithPopup(
     popup.close() // where COOP has cut the tie, it closes itself
     auth.redeem({ response, cleanAddress: '' }, route).then((result) => resolve(result ?? {}), reject)
   })
-  // Who comes back after all is signed in all the same: nobody can know for sure.
-  whenLeft(popup, over.signal, () => reject(closed('The window was closed')))
+  // From here on nothing is read from `closed`: COOP makes it true of a window that is open.
   popup.location.replace(request.url)
   return promise
 }
