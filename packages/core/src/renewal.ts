@@ -92,8 +92,9 @@ async function refresh(renewal: Renewal, before: SessionRecord, refreshToken: st
   const parameters = tokenParameters({ ...request, scope, resource })
   parameters.set('refresh_token', refreshToken)
   // Whoever comes after a crash learns from the journal that this refresh token may be spent.
-  if (!(await write(renewal, { ...before, sending: before.sending ?? Date.now() }))) throw lostLease()
+  const written = await write(renewal, { ...before, sending: before.sending ?? Date.now() })
   const record = session.base
+  if (!written || record.refreshToken !== refreshToken) throw lostLease()
   let lost = before.sending !== undefined
   for (;;) {
     let sent = false
@@ -185,8 +186,7 @@ async function fail(renewal: Renewal, record: SessionRecord, thrown: unknown): P
   const error = ours(thrown)
   const { code, retryable } = error
   if (code === 'busy') throw error
-  const before = session.failed.get('')
-  if (isOfCredentials(error) && before?.error === error) throw error // nothing was sent
+  if (isOfCredentials(error) && session.failed.get('')?.error === error) throw error // nothing was sent
   counts.failures++
   const scope = code === 'request-refused' && tokenKey !== own.tokenKey ? tokenKey : ''
   const isShared = retryable && error !== storeError

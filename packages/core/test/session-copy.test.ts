@@ -6,6 +6,7 @@ import {
   HOUR,
   MINUTE,
   movedTime,
+  outcome,
   SECOND,
   START,
   setClock,
@@ -204,4 +205,27 @@ test.each([10 * SECOND, -10 * SECOND])('after the wall clock was set by %i ms th
   setClock(by)
   await source.getAccessToken()
   expect(calls.get).toBeGreaterThan(before)
+})
+
+test('a refresh token is not sent where somebody else has signed out while the journal was being written', async () => {
+  const server = testAuthorizationServer()
+  const { store, change } = troubledStore()
+  const { options } = sourceAt(server, { store })
+  const seed = { refreshToken: server.newRefreshToken() }
+  const source = refreshToken({ ...options, ...seed })
+  source.subscribe(() => {})
+  const rejectedToken = await source.getAccessToken()
+  const replace = store.replace.bind(store)
+  vi.spyOn(store, 'replace').mockImplementationOnce(async (...all) => {
+    const replaced = await replace(...all)
+    await change(({ format, version, seed: same }) => {
+      const end = { reason: 'signed-out', origin: 'user', at: Date.now() + 1 } as const
+      return { format, version, seed: same, tokens: {}, ended: end }
+    })
+    await turns(5) // the news of it
+    return replaced
+  })
+  const { error } = await outcome(source.getAccessToken({ rejectedToken }))
+  expect(error).toMatchObject({ code: 'session-ended' })
+  expect(server.tokenRequests()).toHaveLength(1)
 })
