@@ -12,12 +12,12 @@ const layers: Record<number, string[]> = {
   4: ['renewal-policy.ts', 'token-parameters.ts', 'held-token.ts', 'session-options.ts', 'session-copy.ts'],
   5: ['renewal.ts', 'session.ts', 'session-snapshot.ts', 'warnings.ts'],
   6: ['source-options.ts', 'token-manager.ts', 'confidential-token-manager.ts'],
-  7: ['grants/*', 'api-routes.ts', 'authenticated-fetch.ts', 'ky.ts', 'testing/*'],
+  7: ['grants/*', 'user-info.ts', 'api-routes.ts', 'authenticated-fetch.ts', 'ky.ts', 'testing/*'],
   8: ['index.ts', 'testing.ts'],
 }
 
 // Who may call oauth4webapi: where the protocol is spoken. Anybody may name its types.
-const speaksProtocol = ['client.ts', 'discovery.ts', 'client-authentication.ts', 'grants/*']
+const speaksProtocol = ['client.ts', 'user-info.ts', 'discovery.ts', 'client-authentication.ts', 'grants/*']
 
 const matches = (file: string, patterns: string[]) => patterns.some((p) => posix.matchesGlob(file, p))
 const layerOf = (file: string) => Number(Object.entries(layers).find(([, patterns]) => matches(file, patterns))?.[0])

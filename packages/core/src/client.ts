@@ -41,7 +41,12 @@ export interface TokenRequestChecks {
 /** Parameters that extra ones cannot bring along. */
 const OURS = ['client_id', 'client_secret', 'client_assertion', 'client_assertion_type']
 
-type Endpoint = 'authorization_endpoint' | 'end_session_endpoint' | 'revocation_endpoint' | 'token_endpoint'
+type Endpoint =
+  | 'authorization_endpoint'
+  | 'end_session_endpoint'
+  | 'revocation_endpoint'
+  | 'token_endpoint'
+  | 'userinfo_endpoint'
 
 /** One client at one authorization server: the only place that knows the wire. */
 export class Client {
@@ -170,7 +175,7 @@ export class Client {
     const { clientSecret } = this.#options
     const client: oauth.Client = { client_id: this.clientId }
     let secrets: string[] = []
-    const answer = await this.#send(url, { method: 'POST', body, redirect: 'manual' }, async (headers) => {
+    const answer = await this.send(url, { method: 'POST', body, redirect: 'manual' }, async (headers) => {
       const secret = typeof clientSecret === 'function' ? await clientSecret() : clientSecret
       client.client_secret = secret
       await this.#authenticate(await this.metadata(), client, body, headers)
@@ -180,8 +185,8 @@ export class Client {
     return { ...answer, client, secrets }
   }
 
-  /** Everything about one request shares its time-out. */
-  #send(url: URL, init: RequestInit, prepare?: (headers: Headers) => Promise<void>): Promise<EndpointAnswer> {
+  /** One request, read whole; everything about it shares its time-out. Rejects with an `OAuthError`. */
+  send(url: URL, init: RequestInit, prepare?: (headers: Headers) => Promise<void>): Promise<EndpointAnswer> {
     const late = () => new TokenUnavailableError('timeout', `No answer within ${this.timeout} ms`)
     return within(this.timeout, late, async (signal) => {
       const headers = new Headers({ accept: 'application/json' })
@@ -197,7 +202,7 @@ export class Client {
     const found =
       discovery === false
         ? { issuer }
-        : await discover(issuer, (url, redirect) => this.#send(secureUrl(url, allowInsecureRequests), { redirect }))
+        : await discover(issuer, (url, redirect) => this.send(secureUrl(url, allowInsecureRequests), { redirect }))
     const server = { ...found, ...metadata, issuer: found.issuer }
     const { id_token_signing_alg_values_supported: algorithms } = server
     if (!Array.isArray(algorithms)) return server
