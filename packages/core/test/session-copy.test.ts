@@ -229,3 +229,59 @@ test('a refresh token is not sent where somebody else has signed out while the j
   expect(error).toMatchObject({ code: 'session-ended' })
   expect(server.tokenRequests()).toHaveLength(1)
 })
+
+test('where nothing was ever stored, looking again changes nothing', async () => {
+  const { grant, kind, options } = await personal()
+  const source = new TokenManager(grant, { ...options, sessionKey: 'another' }, kind)
+  for (let look = 0; look < 3; look++) {
+    source.subscribe(() => {})
+    await turns(5)
+    expect(source.session).toEqual({ status: 'signedOut' })
+    setClock(10 * SECOND)
+  }
+})
+
+test('a record that is gone is missed by a store that tells of nothing too, and the story goes on', async () => {
+  const { grant, kind, options, store } = await personal()
+  const deaf = { get: store.get, replace: store.replace, lock: store.lock }
+  const source = new TokenManager(grant, { ...options, store: deaf, sessionKey: 'deaf' }, kind)
+  await source.getAccessToken()
+  const key = JSON.stringify([options.issuer, 'client', 'person', 'deaf'])
+  await store.replace(key, (await store.get(key))?.version, undefined)
+  setClock(10 * SECOND)
+  source.subscribe(() => {})
+  await turns(5)
+  expect(source.session).toMatchObject({ status: 'signedOut', ended: { reason: 'storage-cleared' } })
+  expect(source.explain().map(({ event }) => event)).toEqual(['issued', 'ended'])
+})
+
+test.each([
+  ['get', 'throws', 'the token store cannot be read: The token store could not read'],
+  ['get', 'hangs', 'the token store cannot be read: The token store did not read within 5000 ms'],
+  ['replace', 'throws', 'a session could not be written and lives in memory: The token store could not write'],
+  [
+    'replace',
+    'hangs',
+    'a session could not be written and lives in memory: The token store did not write within 5000 ms',
+  ],
+] as const)('a store whose %s %s is named in the warning', async (operation, how, warning) => {
+  const server = testAuthorizationServer()
+  const { store, trouble } = troubledStore()
+  const { options, warnings } = sourceAt(server, { store })
+  trouble[operation] = how
+  const token = outcome(clientCredentials(options).getAccessToken())
+  await elapse(12 * SECOND, 250)
+  expect(server.accepts((await token).value ?? '')).toBe(true)
+  expect(warnings).toEqual([warning])
+})
+
+test('the error of a store that cannot be read says what failed', async () => {
+  const { options, trouble, server } = await personal()
+  trouble.get = 'throws'
+  const { error } = await outcome(refreshToken({ ...options, refreshToken: server.newRefreshToken() }).getAccessToken())
+  expect(error).toMatchObject({
+    code: 'storage',
+    message: expect.stringContaining('The token store could not read'),
+    cause: { message: 'the disk is full (get)' },
+  })
+})
