@@ -57,10 +57,14 @@ const commands: Record<string, (argument: string) => Promise<void>> = {
     const given = USER_NAME && PASSWORD ? { username: USER_NAME, password: PASSWORD } : await askCredentials(USER_NAME)
     if (!given) throw new Error('Not signed in: no user name, or no password')
     await sessionOf(given.username).revoke() // a session from before would make the password look right
-    // First the name: a session that nobody finds would stay signed in.
+    const session = sessionOf(given.username, () => given.password)
+    await session.getAccessToken()
+    // Only now: who mistypes a password does not lose sight of whoever is signed in.
     await mkdir(dirname(nameFile), { recursive: true, mode: 0o700 })
-    await writeFile(nameFile, given.username, { mode: 0o600 })
-    await sessionOf(given.username, () => given.password).getAccessToken()
+    await writeFile(nameFile, given.username, { mode: 0o600 }).catch(async (error) => {
+      await session.revoke() // nobody would find it
+      throw error
+    })
     console.log(`Signed in as ${given.username}`)
   },
 

@@ -71,11 +71,17 @@ test('a wrong password is refused with what to do, and leaves nobody signed in',
   expect((await cli(['whoami'])).code).toBe(1)
 })
 
+test('a wrong password of somebody else takes nobody out of sight', async () => {
+  await cli(['login'], ada)
+  expect((await cli(['login'], { USER_NAME: 'alan', PASSWORD: 'wrong' })).code).toBe(1)
+  expect(await cli(['whoami'])).toMatchObject({ code: 0, stdout: expect.stringMatching(/^Ada/) })
+})
+
 test('with a passphrase the file shows neither token nor user', async () => {
   const key = { SESSION_KEY: 'a passphrase' }
   await cli(['login'], { ...ada, ...key })
   const file = await readFile(join(folder, 'deep', 'session'), 'utf8')
-  expect(file).not.toMatch(/eyJ|ada|Token/)
+  expect(file).not.toMatch(/eyJhbG|"ada|Token"/) // longer than what comes about by chance in what is encrypted
   expect((await cli(['whoami'], key)).code).toBe(0)
   const { code, stderr } = await cli(['whoami'], { SESSION_KEY: 'another' })
   expect(code).toBe(1)

@@ -28,8 +28,8 @@ export class Warnings {
     this.count++
     this.degradations.push({ at: Date.now(), event: 'degraded', detail: what })
     this.degradations.splice(0, this.degradations.length - 20)
-    // However it shows, a store that fails is one thing to know.
-    if (cause instanceof StoreError) this.warn(`${what}: ${cause.message}`, 'storage')
+    // However it shows, a store that fails for a while is one thing to know, and so is each lasting trouble.
+    if (cause instanceof StoreError) this.warn(`${what}: ${cause.message}`, cause.retryable ? 'storage' : cause.message)
     else this.warn(cause instanceof OAuthError ? `${what}: ${cause.message}` : what)
   }
 }

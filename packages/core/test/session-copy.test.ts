@@ -1,4 +1,12 @@
-import { clientCredentials, memoryStore, password, refreshToken, type StoredRecord, TokenManager } from '@keyturn/core'
+import {
+  clientCredentials,
+  memoryStore,
+  password,
+  refreshToken,
+  type StoredRecord,
+  StoreError,
+  TokenManager,
+} from '@keyturn/core'
 import { expect, test, vi } from 'vitest'
 import { testAuthorizationServer, USER } from './authorization-server.ts'
 import {
@@ -284,4 +292,20 @@ test('the error of a store that cannot be read says what failed', async () => {
     message: expect.stringContaining('The token store could not read'),
     cause: { message: 'the disk is full (get)' },
   })
+})
+
+test('damage is told also after the store has failed for a while', async () => {
+  const { source, store, trouble, key, record, warnings } = await personal()
+  trouble.get = 'throws'
+  setClock(10 * SECOND)
+  await source.getAccessToken()
+  trouble.get = undefined
+  const damage = new StoreError('The file is damaged', { retryable: false })
+  vi.spyOn(store, 'get').mockResolvedValue(damage as unknown as StoredRecord)
+  await store.replace(key(), (await record())?.version, undefined)
+  await turns(5)
+  expect(warnings).toEqual([
+    'the token store cannot be read: The token store could not read',
+    'a stored session was damaged: The file is damaged',
+  ])
 })
