@@ -8,7 +8,10 @@ import { packageNames, read, root, sourcesOf } from './sources.ts'
 const layers: Record<number, string[]> = {
   1: ['token-source.ts', 'token-set.ts', 'errors.ts', 'session-record.ts', 'deadline.ts', 'secure-url.ts'],
   2: ['token-store.ts', 'lock.ts', 'memory-store.ts', 'transaction-store.ts', 'renewal-errors.ts'],
-  3: ['client.ts', 'client-authentication.ts', 'discovery.ts', 'server-answers.ts', 'token-response.ts', 'grant.ts'],
+  3: [
+    ...['client.ts', 'client-authentication.ts', 'discovery.ts', 'server-answers.ts', 'token-response.ts', 'grant.ts'],
+    ...['id-token-signature.ts', 'key-set.ts'],
+  ],
   4: ['renewal-policy.ts', 'token-parameters.ts', 'held-token.ts', 'session-options.ts', 'session-copy.ts'],
   5: ['renewal.ts', 'session.ts', 'session-snapshot.ts', 'warnings.ts'],
   6: ['source-options.ts', 'token-manager.ts', 'confidential-token-manager.ts'],
@@ -17,7 +20,10 @@ const layers: Record<number, string[]> = {
 }
 
 // Who may call oauth4webapi: where the protocol is spoken. Anybody may name its types.
-const speaksProtocol = ['client.ts', 'discovery.ts', 'client-authentication.ts', 'grants/*']
+const speaksProtocol = [
+  ...['client.ts', 'discovery.ts', 'client-authentication.ts', 'grants/*'],
+  ...['id-token-signature.ts', 'key-set.ts'],
+]
 
 const matches = (file: string, patterns: string[]) => patterns.some((p) => posix.matchesGlob(file, p))
 const layerOf = (file: string) => Number(Object.entries(layers).find(([, patterns]) => matches(file, patterns))?.[0])

@@ -3,6 +3,7 @@ import { type ClientAuthentication, none } from './client-authentication.ts'
 import { within } from './deadline.ts'
 import { type AuthorizationServer, discover } from './discovery.ts'
 import { OAuthError, TokenUnavailableError } from './errors.ts'
+import type { IdTokenSignature } from './id-token-signature.ts'
 import { ours } from './renewal-errors.ts'
 import { secureUrl } from './secure-url.ts'
 import { answerOf, clockSkew, type EndpointAnswer, refusal, secretsOf } from './server-answers.ts'
@@ -26,6 +27,8 @@ export interface ClientOptions {
   fetch?: typeof fetch | undefined
   /** Milliseconds for one request to the authorization server. Default: 10 000. */
   timeout?: number | undefined
+  /** `idTokenSignature()`: also checks the ID token's signature. Default: TLS stands for it. */
+  idTokenSignature?: IdTokenSignature | undefined
   /** Lets http URLs of other hosts than this machine pass. Only for development. */
   allowInsecureRequests?: boolean | undefined
 }
@@ -41,7 +44,7 @@ export interface TokenRequestChecks {
 /** Parameters that extra ones cannot bring along. */
 const OURS = ['client_id', 'client_secret', 'client_assertion', 'client_assertion_type']
 
-type Endpoint = 'authorization_endpoint' | 'end_session_endpoint' | 'revocation_endpoint' | 'token_endpoint'
+type Endpoint = 'jwks_uri' | `${'authorization' | 'end_session' | 'revocation' | 'token'}_endpoint`
 
 /** One client at one authorization server: the only place that knows the wire. */
 export class Client {
@@ -120,6 +123,7 @@ export class Client {
 
   async #requestToken(url: URL, parameters: URLSearchParams, checks: TokenRequestChecks): Promise<Issued> {
     const { beforeSend, process = oauth.processGenericTokenEndpointResponse } = checks
+    const verify = await this.#options.idTokenSignature?.(this)
     let issuedAt = 0
     const { client, secrets, response, json } = await this.#post(url, parameters, (secret) => {
       const refused = this.#refused
@@ -142,6 +146,7 @@ export class Client {
       client[oauth.clockSkew] = clockSkew(headers, members.id_token)
       const answer = Response.json(members, { status: status < 300 ? 200 : status })
       const result = await process(await this.metadata(), client, answer)
+      await verify?.(answer, result)
       if (result.token_type !== 'bearer') throw new Error('DPoP without a key')
       return {
         accessToken: result.access_token,
@@ -170,7 +175,7 @@ export class Client {
     const { clientSecret } = this.#options
     const client: oauth.Client = { client_id: this.clientId }
     let secrets: string[] = []
-    const answer = await this.#send(url, { method: 'POST', body, redirect: 'manual' }, async (headers) => {
+    const answer = await this.send(url, { method: 'POST', body, redirect: 'manual' }, async (headers) => {
       const secret = typeof clientSecret === 'function' ? await clientSecret() : clientSecret
       client.client_secret = secret
       await this.#authenticate(await this.metadata(), client, body, headers)
@@ -180,8 +185,8 @@ export class Client {
     return { ...answer, client, secrets }
   }
 
-  /** Everything about one request shares its time-out. */
-  #send(url: URL, init: RequestInit, prepare?: (headers: Headers) => Promise<void>): Promise<EndpointAnswer> {
+  /** One request to a checked URL, within the limits of all: its time-out covers everything, the body is read whole. */
+  send(url: URL, init: RequestInit, prepare?: (headers: Headers) => Promise<void>): Promise<EndpointAnswer> {
     const late = () => new TokenUnavailableError('timeout', `No answer within ${this.timeout} ms`)
     return within(this.timeout, late, async (signal) => {
       const headers = new Headers({ accept: 'application/json' })
@@ -197,7 +202,7 @@ export class Client {
     const found =
       discovery === false
         ? { issuer }
-        : await discover(issuer, (url, redirect) => this.#send(secureUrl(url, allowInsecureRequests), { redirect }))
+        : await discover(issuer, (url, redirect) => this.send(secureUrl(url, allowInsecureRequests), { redirect }))
     const server = { ...found, ...metadata, issuer: found.issuer }
     const { id_token_signing_alg_values_supported: algorithms } = server
     if (!Array.isArray(algorithms)) return server

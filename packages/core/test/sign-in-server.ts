@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto'
 import { type AuthorizationCodeFlow, type AuthorizationCodeOptions, authorizationCode } from '@keyturn/core'
-import { generateKeyPair, type JWTPayload, SignJWT } from 'jose'
+import { exportJWK, generateKeyPair, type JWK, type JWTPayload, SignJWT } from 'jose'
 import { type HttpHandler, http } from 'msw'
 
 export const ISSUER = 'https://as.example'
 export const REDIRECT_URI = 'https://app.example/callback'
 
-const { privateKey } = await generateKeyPair('ES256')
+const { privateKey, publicKey } = await generateKeyPair('ES256')
 
 /** What the authorization request of a code asked for. */
 interface Grant {
@@ -28,6 +28,7 @@ export interface Answer {
  */
 export class SignInServer {
   readonly #grants = new Map<string, Grant>()
+  readonly #refreshable = new Map<string, Grant>()
   #codes = 0
   /** Every request, oldest first. */
   readonly requests: { path: string; headers: Headers; body: URLSearchParams }[] = []
@@ -37,8 +38,10 @@ export class SignInServer {
   ahead = 0
   /** Whether answers tell the time. */
   tellsDate = true
+  /** What answers at `jwks_uri`. */
+  keys: () => JWK[] | Response | Promise<JWK[] | Response> = async () => [await exportJWK(publicKey)]
   /** Changes the claims of the ID token, or is the ID token. */
-  idToken: (claims: JWTPayload) => JWTPayload | string = (claims) => claims
+  idToken: (claims: JWTPayload) => JWTPayload | string | Promise<string> = (claims) => claims
   /** Changes the successful answer of the token endpoint. */
   tokenResponse: (body: Record<string, unknown>) => Response | object = (body) => body
 
@@ -75,6 +78,10 @@ export class SignInServer {
     const body = new URLSearchParams(await request.text())
     this.requests.push({ path, headers: request.headers, body })
     if (path === '/.well-known/openid-configuration') return Response.json(this.#metadata())
+    if (path === '/jwks') {
+      const keys = await this.keys()
+      return keys instanceof Response ? keys : Response.json({ keys })
+    }
     if (path !== '/token') return new Response(undefined, { status: path === '/revoke' ? 200 : 404 })
     const headers = this.tellsDate ? { date: new Date(this.#now() * 1000).toUTCString() } : undefined
     const grant = this.#redeemable(body)
@@ -90,6 +97,7 @@ export class SignInServer {
       authorization_endpoint: `${ISSUER}/authorize`,
       token_endpoint: `${ISSUER}/token`,
       revocation_endpoint: `${ISSUER}/revoke`,
+      jwks_uri: `${ISSUER}/jwks`,
       end_session_endpoint: `${ISSUER}/logout`,
       id_token_signing_alg_values_supported: ['ES256'],
       authorization_response_iss_parameter_supported: true,
@@ -98,6 +106,7 @@ export class SignInServer {
   }
 
   #redeemable(body: URLSearchParams): Grant | undefined {
+    if (body.get('grant_type') === 'refresh_token') return this.#refreshable.get(body.get('refresh_token') ?? '')
     const grant = this.#grants.get(body.get('code') ?? '')
     const challenge = createHash('sha256')
       .update(body.get('code_verifier') ?? '')
@@ -111,6 +120,7 @@ export class SignInServer {
       challenge === grant.parameters.get('code_challenge')
     if (!good) return undefined
     grant.spent = true
+    this.#refreshable.set('refresh-token-of-ada', grant)
     return grant
   }
 
@@ -121,7 +131,7 @@ export class SignInServer {
     const nonce = parameters.get('nonce')
     const now = this.#now()
     const claims = { iss: ISSUER, sub: 'ada', aud: 'app', iat: now, exp: now + 300, ...(nonce && { nonce }) }
-    const id = this.idToken(claims)
+    const id = await this.idToken(claims)
     const idToken = typeof id === 'string' ? id : await signed(id)
     return { ...tokens, refresh_token: 'refresh-token-of-ada', id_token: idToken, scope }
   }

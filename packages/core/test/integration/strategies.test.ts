@@ -1,0 +1,41 @@
+import { type AuthorizationCodeOptions, authorizationCode, idTokenSignature } from '@keyturn/core'
+import { expect, test } from 'vitest'
+import { signInOverHttp } from '../../../../examples/playground/src/sign-in-over-http.ts'
+import { FakePage } from '../sign-in-server.ts'
+import { pause, REDIRECT_URI, startWorld, type World } from './world.ts'
+
+/** Signs ada in. */
+async function signedIn(world: World, options: Partial<AuthorizationCodeOptions>) {
+  const page = new FakePage('http://127.0.0.1:9/')
+  const auth = authorizationCode({
+    issuer: world.issuer,
+    clientId: 'web',
+    clientSecret: 'web-secret',
+    redirectUri: REDIRECT_URI,
+    scope: 'openid profile',
+    userAgent: page,
+    ...options,
+  })
+  await auth.login({ appState: 'deep' })
+  page.url = await signInOverHttp(page.lastVisited, { username: 'ada', password: 'lovelace' })
+  expect(await auth.handleCallback()).toEqual({ appState: 'deep' })
+  expect(auth.session).toMatchObject({ status: 'signedIn', claims: { sub: 'ada' } })
+  return { auth, page }
+}
+
+test("the ID token's signature is checked at the sign-in and at a refresh", async () => {
+  const world = await startWorld({ accessTokenTTL: 1 })
+  const urls: string[] = []
+  const { auth } = await signedIn(world, {
+    idTokenSignature: idTokenSignature(),
+    fetch: (input, init) => {
+      urls.push(String(input))
+      return fetch(input, init)
+    },
+  })
+  const first = await auth.getAccessToken()
+  await pause(1050)
+  expect(await auth.getAccessToken()).not.toBe(first)
+  expect(urls.filter((url) => url.endsWith('/jwks'))).toHaveLength(1)
+  expect(auth.session).toMatchObject({ status: 'signedIn', freshness: 'fresh' })
+})
