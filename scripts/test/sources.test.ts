@@ -15,14 +15,14 @@ const layers: Record<number, string[]> = {
   4: ['renewal-policy.ts', 'token-parameters.ts', 'held-token.ts', 'session-options.ts', 'session-copy.ts'],
   5: ['renewal.ts', 'session.ts', 'session-snapshot.ts', 'warnings.ts'],
   6: ['source-options.ts', 'token-manager.ts', 'confidential-token-manager.ts'],
-  7: ['grants/*', 'api-routes.ts', 'authenticated-fetch.ts', 'ky.ts', 'testing/*'],
+  7: ['grants/*', 'api-routes.ts', 'authenticated-fetch.ts', 'ky.ts', 'testing/*', 'user-info.ts'],
   8: ['index.ts', 'testing.ts'],
 }
 
 // Who may call oauth4webapi: where the protocol is spoken. Anybody may name its types.
 const speaksProtocol = [
   ...['client.ts', 'discovery.ts', 'client-authentication.ts', 'grants/*'],
-  ...['id-token-signature.ts', 'key-set.ts'],
+  ...['id-token-signature.ts', 'key-set.ts', 'user-info.ts'],
 ]
 
 const matches = (file: string, patterns: string[]) => patterns.some((p) => posix.matchesGlob(file, p))

@@ -17,6 +17,7 @@ export {
   clientSecretBasic,
   clientSecretPost,
   type Failure,
+  fetchUserInfo,
   type Grant,
   type GrantKind,
   type IdTokenSignature,

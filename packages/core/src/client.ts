@@ -44,7 +44,7 @@ export interface TokenRequestChecks {
 /** Parameters that extra ones cannot bring along. */
 const OURS = ['client_id', 'client_secret', 'client_assertion', 'client_assertion_type']
 
-type Endpoint = 'jwks_uri' | `${'authorization' | 'end_session' | 'revocation' | 'token'}_endpoint`
+type Endpoint = 'jwks_uri' | `${'authorization' | 'end_session' | 'revocation' | 'token' | 'userinfo'}_endpoint`
 
 /** One client at one authorization server: the only place that knows the wire. */
 export class Client {

@@ -121,8 +121,8 @@ export class TokenManager implements TokenSource {
     for (const session of this.#sessions()) session.dispose()
   }
 
-  /** For flows that a person takes part in. */
-  protected get client(): Client {
+  /** The client that it asks with: for what is built on a manager. */
+  get client(): Client {
     return this.#client
   }
 

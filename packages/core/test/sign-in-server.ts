@@ -40,6 +40,8 @@ export class SignInServer {
   tellsDate = true
   /** What answers at `jwks_uri`. */
   keys: () => JWK[] | Response | Promise<JWK[] | Response> = async () => [await exportJWK(publicKey)]
+  /** Changes what answers at the UserInfo endpoint. */
+  userInfo: (claims: object, accessToken: string) => Response | object | Promise<Response> = (claims) => claims
   /** Changes the claims of the ID token, or is the ID token. */
   idToken: (claims: JWTPayload) => JWTPayload | string | Promise<string> = (claims) => claims
   /** Changes the successful answer of the token endpoint. */
@@ -82,6 +84,11 @@ export class SignInServer {
       const keys = await this.keys()
       return keys instanceof Response ? keys : Response.json({ keys })
     }
+    if (path === '/userinfo') {
+      const [, token = ''] = `${request.headers.get('authorization')}`.split('Bearer ')
+      const answer = await this.userInfo({ sub: 'ada', name: 'Ada Lovelace' }, token)
+      return answer instanceof Response ? answer : Response.json(answer)
+    }
     if (path !== '/token') return new Response(undefined, { status: path === '/revoke' ? 200 : 404 })
     const headers = this.tellsDate ? { date: new Date(this.#now() * 1000).toUTCString() } : undefined
     const grant = this.#redeemable(body)
@@ -97,6 +104,7 @@ export class SignInServer {
       authorization_endpoint: `${ISSUER}/authorize`,
       token_endpoint: `${ISSUER}/token`,
       revocation_endpoint: `${ISSUER}/revoke`,
+      userinfo_endpoint: `${ISSUER}/userinfo`,
       jwks_uri: `${ISSUER}/jwks`,
       end_session_endpoint: `${ISSUER}/logout`,
       id_token_signing_alg_values_supported: ['ES256'],

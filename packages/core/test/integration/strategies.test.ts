@@ -1,4 +1,4 @@
-import { type AuthorizationCodeOptions, authorizationCode, idTokenSignature } from '@keyturn/core'
+import { type AuthorizationCodeOptions, authorizationCode, fetchUserInfo, idTokenSignature } from '@keyturn/core'
 import { expect, test } from 'vitest'
 import { signInOverHttp } from '../../../../examples/playground/src/sign-in-over-http.ts'
 import { FakePage } from '../sign-in-server.ts'
@@ -38,4 +38,10 @@ test("the ID token's signature is checked at the sign-in and at a refresh", asyn
   expect(await auth.getAccessToken()).not.toBe(first)
   expect(urls.filter((url) => url.endsWith('/jwks'))).toHaveLength(1)
   expect(auth.session).toMatchObject({ status: 'signedIn', freshness: 'fresh' })
+})
+
+test('the UserInfo endpoint tells who is signed in', async () => {
+  const world = await startWorld()
+  const { auth } = await signedIn(world, {})
+  expect(await fetchUserInfo(auth)).toMatchObject({ sub: 'ada', name: expect.any(String) })
 })
