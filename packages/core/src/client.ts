@@ -44,7 +44,9 @@ export interface TokenRequestChecks {
 /** Parameters that extra ones cannot bring along. */
 const OURS = ['client_id', 'client_secret', 'client_assertion', 'client_assertion_type']
 
-type Endpoint = 'jwks_uri' | `${'authorization' | 'end_session' | 'revocation' | 'token' | 'userinfo'}_endpoint`
+type Endpoint =
+  | 'jwks_uri'
+  | `${'authorization' | 'end_session' | 'pushed_authorization_request' | 'revocation' | 'token' | 'userinfo'}_endpoint`
 
 /** One client at one authorization server: the only place that knows the wire. */
 export class Client {
@@ -118,14 +120,14 @@ export class Client {
   /** RFC 7009. Rejects when the server could not be told; whether it knew the token is its own affair. */
   async revoke(token: string, kind: 'refresh_token' | 'access_token'): Promise<void> {
     const url = await this.endpoint('revocation_endpoint')
-    if (url) await this.#post(url, new URLSearchParams({ token, token_type_hint: kind }))
+    if (url) await this.post(url, new URLSearchParams({ token, token_type_hint: kind }))
   }
 
   async #requestToken(url: URL, parameters: URLSearchParams, checks: TokenRequestChecks): Promise<Issued> {
     const { beforeSend, process = oauth.processGenericTokenEndpointResponse } = checks
     const verify = await this.#options.idTokenSignature?.(this)
     let issuedAt = 0
-    const { client, secrets, response, json } = await this.#post(url, parameters, (secret) => {
+    const { client, secrets, response, json } = await this.post(url, parameters, (secret) => {
       const refused = this.#refused
       // R7: what was refused is not sent again for a minute, unless it changes.
       if (refused && refused.secret === secret && Date.now() < refused.until) throw refused.error
@@ -167,7 +169,7 @@ export class Client {
   }
 
   /** An authenticated request (RFC 6749 section 2.3); `beforeSend` may throw to keep it back. */
-  async #post(
+  async post(
     url: URL,
     body: URLSearchParams,
     beforeSend?: (secret: unknown) => void,

@@ -25,6 +25,11 @@ export {
 } from './grants/authorization-code.ts'
 export { clientCredentials } from './grants/client-credentials.ts'
 export { type PasswordOptions, password } from './grants/password.ts'
+export {
+  type AuthorizationRequestStep,
+  type PushedAuthorizationRequests,
+  pushedAuthorizationRequests,
+} from './grants/pushed-authorization-requests.ts'
 export { type RefreshTokenOptions, refreshToken } from './grants/refresh-token.ts'
 export type { UserAgent } from './grants/user-agent.ts'
 export { type IdTokenSignature, idTokenSignature } from './id-token-signature.ts'

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { type AuthorizationCodeFlow, type AuthorizationCodeOptions, authorizationCode } from '@keyturn/core'
 import { exportJWK, generateKeyPair, type JWK, type JWTPayload, SignJWT } from 'jose'
 import { type HttpHandler, http } from 'msw'
+import { AuthorizationRequests } from './authorization-requests.ts'
 
 export const ISSUER = 'https://as.example'
 export const REDIRECT_URI = 'https://app.example/callback'
@@ -30,6 +31,8 @@ export class SignInServer {
   readonly #grants = new Map<string, Grant>()
   readonly #refreshable = new Map<string, Grant>()
   #codes = 0
+  /** How requests come in. */
+  readonly authorizationRequests: AuthorizationRequests = new AuthorizationRequests()
   /** Every request, oldest first. */
   readonly requests: { path: string; headers: Headers; body: URLSearchParams }[] = []
   /** Laid over the metadata. */
@@ -40,6 +43,8 @@ export class SignInServer {
   tellsDate = true
   /** What answers at `jwks_uri`. */
   keys: () => JWK[] | Response | Promise<JWK[] | Response> = async () => [await exportJWK(publicKey)]
+  /** Changes what answers a pushed authorization request. */
+  pushed: (body: object) => Response | object | Promise<Response> = (body) => body
   /** Changes what answers at the UserInfo endpoint. */
   userInfo: (claims: object, accessToken: string) => Response | object | Promise<Response> = (claims) => claims
   /** Changes the claims of the ID token, or is the ID token. */
@@ -59,10 +64,7 @@ export class SignInServer {
 
   /** What the user agent comes back with: the authorization response as a URL at the redirect URI. */
   authorize(address: string, { error, parameters = {} }: Answer = {}): string {
-    const { searchParams: asked } = new URL(address)
-    for (const name of asked.keys()) {
-      if (name !== 'resource' && asked.getAll(name).length > 1) throw new Error(`${name} comes twice`)
-    }
+    const asked = this.authorizationRequests.at(address)
     if (asked.get('response_type') !== 'code') throw new Error('response_type')
     if (asked.get('client_id') !== 'app') throw new Error('client_id')
     if (asked.get('code_challenge_method') !== 'S256') throw new Error('code_challenge_method')
@@ -84,6 +86,11 @@ export class SignInServer {
       const keys = await this.keys()
       return keys instanceof Response ? keys : Response.json({ keys })
     }
+    if (path === '/par') {
+      const uri = this.authorizationRequests.push(body)
+      const answer = await this.pushed({ request_uri: uri, expires_in: 60 })
+      return answer instanceof Response ? answer : Response.json(answer, { status: 201 })
+    }
     if (path === '/userinfo') {
       const [, token = ''] = `${request.headers.get('authorization')}`.split('Bearer ')
       const answer = await this.userInfo({ sub: 'ada', name: 'Ada Lovelace' }, token)
@@ -91,7 +98,7 @@ export class SignInServer {
     }
     if (path !== '/token') return new Response(undefined, { status: path === '/revoke' ? 200 : 404 })
     const headers = this.tellsDate ? { date: new Date(this.#now() * 1000).toUTCString() } : undefined
-    const grant = this.#redeemable(body)
+    const grant = this.#redeemable(body, request.headers)
     if (grant === undefined)
       return Response.json({ error: 'invalid_grant' }, { status: 400, ...(headers && { headers }) })
     const answer = this.tokenResponse(await this.#tokens(grant))
@@ -105,6 +112,7 @@ export class SignInServer {
       token_endpoint: `${ISSUER}/token`,
       revocation_endpoint: `${ISSUER}/revoke`,
       userinfo_endpoint: `${ISSUER}/userinfo`,
+      pushed_authorization_request_endpoint: `${ISSUER}/par`,
       jwks_uri: `${ISSUER}/jwks`,
       end_session_endpoint: `${ISSUER}/logout`,
       id_token_signing_alg_values_supported: ['ES256'],
@@ -113,7 +121,7 @@ export class SignInServer {
     }
   }
 
-  #redeemable(body: URLSearchParams): Grant | undefined {
+  #redeemable(body: URLSearchParams, headers: Headers): Grant | undefined {
     if (body.get('grant_type') === 'refresh_token') return this.#refreshable.get(body.get('refresh_token') ?? '')
     const grant = this.#grants.get(body.get('code') ?? '')
     const challenge = createHash('sha256')
@@ -123,7 +131,7 @@ export class SignInServer {
       grant &&
       !grant.spent &&
       body.get('grant_type') === 'authorization_code' &&
-      body.get('client_id') === 'app' &&
+      (body.get('client_id') === 'app' || headers.has('authorization')) &&
       body.get('redirect_uri') === grant.parameters.get('redirect_uri') &&
       challenge === grant.parameters.get('code_challenge')
     if (!good) return undefined

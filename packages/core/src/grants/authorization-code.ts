@@ -9,6 +9,7 @@ import { TokenManager } from '../token-manager.ts'
 import { tokenParameters } from '../token-parameters.ts'
 import { isUnderWay, memoryTransactions, type TransactionStore } from '../transaction-store.ts'
 import { type AuthorizationResponse, authorizationResponseIn, stateMark, unusable } from './authorization-response.ts'
+import type { PushedAuthorizationRequests } from './pushed-authorization-requests.ts'
 import type { UserAgent } from './user-agent.ts'
 
 export interface AuthorizationCodeOptions extends SourceOptions {
@@ -17,6 +18,8 @@ export interface AuthorizationCodeOptions extends SourceOptions {
   userAgent: UserAgent
   /** Default: in memory. */
   transactions?: TransactionStore | undefined
+  /** `pushedAuthorizationRequests()` (RFC 9126). Default: the user agent takes the request along. */
+  par?: PushedAuthorizationRequests | undefined
 }
 
 type FlowOptions = AuthorizationCodeOptions & { transactions: TransactionStore }
@@ -76,10 +79,14 @@ export class AuthorizationCodeFlow extends TokenManager {
     if (!globalThis.crypto?.subtle) {
       throw new OAuthError('insecure-context', 'No WebCrypto', { fix: 'Serve the page over https.' })
     }
-    const { issuer, redirectUri, scope, resource, parameters } = this.#options
+    const { issuer, redirectUri, scope, resource, parameters, par } = this.#options
     const endpoint = await this.client.endpoint('authorization_endpoint')
     if (!endpoint) {
       throw new OAuthError('invalid-metadata', 'No authorization_endpoint', { fix: 'Set it in metadata.' })
+    }
+    if (!par && (await this.client.metadata()).require_pushed_authorization_requests) {
+      const fix = 'Set par: pushedAuthorizationRequests().'
+      throw new OAuthError('invalid-options', 'The server wants requests to be pushed', { fix })
     }
     const state = this.#mark + oauth.generateRandomState()
     const codeVerifier = oauth.generateRandomCodeVerifier()
@@ -100,9 +107,10 @@ export class AuthorizationCodeFlow extends TokenManager {
         max_age: maxAge?.toString(),
       },
     )
+    const sent = par ? await par(this.client, request) : request
     const transaction = { codeVerifier, nonce, maxAge, issuer, redirectUri, appState, createdAt: Date.now() }
     await this.#remembered((transactions) => transactions.put(state, transaction))
-    await this.#leaveFor(endpoint, request)
+    await this.#leaveFor(endpoint, sent)
   }
 
   /**

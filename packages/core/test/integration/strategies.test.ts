@@ -1,4 +1,10 @@
-import { type AuthorizationCodeOptions, authorizationCode, fetchUserInfo, idTokenSignature } from '@keyturn/core'
+import {
+  type AuthorizationCodeOptions,
+  authorizationCode,
+  fetchUserInfo,
+  idTokenSignature,
+  pushedAuthorizationRequests,
+} from '@keyturn/core'
 import { expect, test } from 'vitest'
 import { signInOverHttp } from '../../../../examples/playground/src/sign-in-over-http.ts'
 import { FakePage } from '../sign-in-server.ts'
@@ -38,6 +44,17 @@ test("the ID token's signature is checked at the sign-in and at a refresh", asyn
   expect(await auth.getAccessToken()).not.toBe(first)
   expect(urls.filter((url) => url.endsWith('/jwks'))).toHaveLength(1)
   expect(auth.session).toMatchObject({ status: 'signedIn', freshness: 'fresh' })
+})
+
+test('the authorization request is pushed, with the secret that the token endpoint gets', async () => {
+  const world = await startWorld()
+  const { page } = await signedIn(world, { par: pushedAuthorizationRequests() })
+  expect([...new URL(page.lastVisited).searchParams.keys()]).toEqual(['client_id', 'request_uri'])
+})
+
+test('a public client pushes, too', async () => {
+  const world = await startWorld({ spaOrigins: ['http://127.0.0.1:9'] })
+  await signedIn(world, { clientId: 'spa', clientSecret: undefined, par: pushedAuthorizationRequests() })
 })
 
 test('the UserInfo endpoint tells who is signed in', async () => {
