@@ -24,6 +24,7 @@ export {
   type LogoutOptions,
 } from './grants/authorization-code.ts'
 export { clientCredentials } from './grants/client-credentials.ts'
+export { type Jarm, jarm } from './grants/jarm.ts'
 export { type PasswordOptions, password } from './grants/password.ts'
 export {
   type AuthorizationRequestStep,
@@ -31,6 +32,7 @@ export {
   pushedAuthorizationRequests,
 } from './grants/pushed-authorization-requests.ts'
 export { type RefreshTokenOptions, refreshToken } from './grants/refresh-token.ts'
+export { type RequestObject, requestObject } from './grants/request-object.ts'
 export type { UserAgent } from './grants/user-agent.ts'
 export { type IdTokenSignature, idTokenSignature } from './id-token-signature.ts'
 export { LocalLocks } from './lock.ts'

@@ -2,6 +2,7 @@ import * as oauth from 'oauth4webapi'
 import type { Client } from './client.ts'
 import type { AuthorizationServer } from './discovery.ts'
 import { OAuthError, TokenUnavailableError } from './errors.ts'
+import { clockSkew } from './server-answers.ts'
 
 /** Milliseconds that the keys are used without asking again. */
 const FRESH = 300_000
@@ -16,6 +17,7 @@ export class KeySet {
   readonly #client: Client
   #keys: unknown
   #fetchedAt = 0
+  #skew = 0
   #refetchedAt = 0
   #fetching: Promise<void> | undefined
 
@@ -50,6 +52,11 @@ export class KeySet {
     }
   }
 
+  /** Seconds that the server's clock is ahead, by its last answer or by what it has just signed. */
+  clockSkew(jwt: string | null): number {
+    return this.#skew || clockSkew(new Headers(), jwt)
+  }
+
   #fetch(): Promise<void> {
     this.#fetching ??= this.#request().finally(() => {
       this.#fetching = undefined
@@ -71,6 +78,7 @@ export class KeySet {
     }
     this.#keys = { keys }
     this.#fetchedAt = Date.now()
+    this.#skew = clockSkew(response.headers, undefined)
   }
 }
 

@@ -9,7 +9,9 @@ import { TokenManager } from '../token-manager.ts'
 import { tokenParameters } from '../token-parameters.ts'
 import { isUnderWay, memoryTransactions, type TransactionStore } from '../transaction-store.ts'
 import { type AuthorizationResponse, authorizationResponseIn, stateMark, unusable } from './authorization-response.ts'
+import type { Jarm } from './jarm.ts'
 import type { PushedAuthorizationRequests } from './pushed-authorization-requests.ts'
+import type { RequestObject } from './request-object.ts'
 import type { UserAgent } from './user-agent.ts'
 
 export interface AuthorizationCodeOptions extends SourceOptions {
@@ -20,6 +22,10 @@ export interface AuthorizationCodeOptions extends SourceOptions {
   transactions?: TransactionStore | undefined
   /** `pushedAuthorizationRequests()` (RFC 9126). Default: the user agent takes the request along. */
   par?: PushedAuthorizationRequests | undefined
+  /** `requestObject(key)` (RFC 9101). Default: the request is not signed. */
+  requestObject?: RequestObject | undefined
+  /** `jarm()`: only authorization responses that are signed are taken. Default: the server's are not. */
+  jarm?: Jarm | undefined
 }
 
 type FlowOptions = AuthorizationCodeOptions & { transactions: TransactionStore }
@@ -79,22 +85,22 @@ export class AuthorizationCodeFlow extends TokenManager {
     if (!globalThis.crypto?.subtle) {
       throw new OAuthError('insecure-context', 'No WebCrypto', { fix: 'Serve the page over https.' })
     }
-    const { issuer, redirectUri, scope, resource, parameters, par } = this.#options
+    const { issuer, redirectUri, scope, resource, parameters, par, requestObject, jarm } = this.#options
     const endpoint = await this.client.endpoint('authorization_endpoint')
     if (!endpoint) {
       throw new OAuthError('invalid-metadata', 'No authorization_endpoint', { fix: 'Set it in metadata.' })
     }
     if (!par && (await this.client.metadata()).require_pushed_authorization_requests) {
-      const fix = 'Set par: pushedAuthorizationRequests().'
-      throw new OAuthError('invalid-options', 'The server wants requests to be pushed', { fix })
+      throw new OAuthError('invalid-options', 'No par', { fix: 'Set par: pushedAuthorizationRequests().' })
     }
     const state = this.#mark + oauth.generateRandomState()
     const codeVerifier = oauth.generateRandomCodeVerifier()
     const nonce = scope?.split(' ').includes('openid') ? oauth.generateRandomNonce() : undefined
-    const request = tokenParameters(
+    let request = tokenParameters(
       { scope, resource, parameters: { ...parameters, ...options.parameters } },
       {
         response_type: 'code',
+        response_mode: jarm && 'jwt',
         client_id: this.client.clientId,
         redirect_uri: redirectUri,
         state,
@@ -107,10 +113,10 @@ export class AuthorizationCodeFlow extends TokenManager {
         max_age: maxAge?.toString(),
       },
     )
-    const sent = par ? await par(this.client, request) : request
+    for (const step of [requestObject, par]) if (step) request = await step(this.client, request)
     const transaction = { codeVerifier, nonce, maxAge, issuer, redirectUri, appState, createdAt: Date.now() }
     await this.#remembered((transactions) => transactions.put(state, transaction))
-    await this.#leaveFor(endpoint, sent)
+    await this.#leaveFor(endpoint, request)
   }
 
   /**
@@ -119,9 +125,9 @@ export class AuthorizationCodeFlow extends TokenManager {
    * cannot be used (RFC 6749 section 4.1.2.1, RFC 9207). One URL is handled once, however often this is called.
    */
   handleCallback(): Promise<LoginResult | undefined> {
-    const { userAgent, redirectUri } = this.#options
+    const { userAgent, redirectUri, jarm } = this.#options
     const { url } = userAgent
-    const answer = authorizationResponseIn(url, redirectUri)
+    const answer = jarm ? jarm(url, redirectUri, this.client) : authorizationResponseIn(url, redirectUri)
     // While the last response is redeemed its address is clean already.
     if (url !== this.#url && (answer || !this.#underWay)) {
       this.#url = url
@@ -163,7 +169,11 @@ export class AuthorizationCodeFlow extends TokenManager {
     await super[Symbol.asyncDispose]()
   }
 
-  async #redeem({ response, cleanAddress }: AuthorizationResponse): Promise<LoginResult | undefined> {
+  async #redeem({
+    response,
+    cleanAddress,
+    validate = oauth.validateAuthResponse,
+  }: AuthorizationResponse): Promise<LoginResult | undefined> {
     const { client } = this
     const { userAgent, issuer, resource, parameters, scope } = this.#options
     const state = response.get('state') ?? ''
@@ -184,7 +194,7 @@ export class AuthorizationCodeFlow extends TokenManager {
     }
     try {
       const server = await client.metadata()
-      const code = oauth.validateAuthResponse(server, { client_id: client.clientId }, response, state).get('code')
+      const code = (await validate(server, { client_id: client.clientId }, response, state)).get('code')
       if (!code || response.size > new Set(response.keys()).size) throw new Error('no code, or a repeated parameter')
       const { redirectUri: redirect_uri, codeVerifier: code_verifier, nonce, maxAge } = transaction
       const request = tokenParameters({ resource, parameters }, { code, redirect_uri, code_verifier })

@@ -1,3 +1,5 @@
+import type { Client } from 'oauth4webapi'
+import type { AuthorizationServer } from '../discovery.ts'
 import { InvalidCallbackError, OAuthError, type OAuthErrorCode } from '../errors.ts'
 
 /** What an authorization response may bring (RFC 6749 section 4.1.2, RFC 9207, OpenID Connect Session Management). */
@@ -7,6 +9,13 @@ const PARAMETER = /^(code|state|iss|session_state|error(_description|_uri)?)(=|$
 export interface AuthorizationResponse {
   readonly response: URLSearchParams
   readonly cleanAddress: string
+  /** Gives its parameters once it is known to be the server's answer to `state`; rejects otherwise. Default: RFC 9207. */
+  readonly validate?: (
+    server: AuthorizationServer,
+    client: Client,
+    response: URLSearchParams,
+    state: string,
+  ) => URLSearchParams | Promise<URLSearchParams>
 }
 
 /** The response in an address at the redirect URI; undefined where there is none. */

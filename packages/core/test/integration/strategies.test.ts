@@ -3,8 +3,11 @@ import {
   authorizationCode,
   fetchUserInfo,
   idTokenSignature,
+  jarm,
   pushedAuthorizationRequests,
+  requestObject,
 } from '@keyturn/core'
+import { exportJWK, generateKeyPair } from 'jose'
 import { expect, test } from 'vitest'
 import { signInOverHttp } from '../../../../examples/playground/src/sign-in-over-http.ts'
 import { FakePage } from '../sign-in-server.ts'
@@ -55,6 +58,19 @@ test('the authorization request is pushed, with the secret that the token endpoi
 test('a public client pushes, too', async () => {
   const world = await startWorld({ spaOrigins: ['http://127.0.0.1:9'] })
   await signedIn(world, { clientId: 'spa', clientSecret: undefined, par: pushedAuthorizationRequests() })
+})
+
+test('requests and responses are signed, and the request is pushed', async () => {
+  const { privateKey, publicKey } = await generateKeyPair('ES256')
+  const world = await startWorld({ webKeys: [{ ...(await exportJWK(publicKey)), kid: 'of-web' }] })
+  const strategies = {
+    requestObject: requestObject({ key: privateKey, kid: 'of-web' }),
+    jarm: jarm(),
+    idTokenSignature: idTokenSignature(),
+  }
+  const { page } = await signedIn(world, strategies)
+  expect([...new URL(page.lastVisited).searchParams.keys()]).toEqual(['client_id', 'request'])
+  await signedIn(world, { ...strategies, par: pushedAuthorizationRequests() })
 })
 
 test('the UserInfo endpoint tells who is signed in', async () => {
