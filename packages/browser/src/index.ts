@@ -47,6 +47,7 @@ export {
   type SessionRecord,
   type SessionSnapshot,
   type SourceOptions,
+  type StandardSchemaV1,
   type Stats,
   type StoredRecord,
   type StoredToken,

@@ -7,6 +7,7 @@ import type { IdTokenSignature } from './id-token-signature.ts'
 import { ours } from './renewal-errors.ts'
 import { secureUrl } from './secure-url.ts'
 import { answerOf, clockSkew, type EndpointAnswer, refusal, secretsOf } from './server-answers.ts'
+import type { StandardSchemaV1 } from './standard-schema.ts'
 import { lifetimeOf, normalizedTokenResponse } from './token-response.ts'
 import type { Issued } from './token-set.ts'
 
@@ -29,6 +30,11 @@ export interface ClientOptions {
   timeout?: number | undefined
   /** `idTokenSignature()`: also checks the ID token's signature. Default: TLS stands for it. */
   idTokenSignature?: IdTokenSignature | undefined
+  /**
+   * Validates the ID token's claims at sign-in and at refresh; what it gives is laid over them and stored, so that it has
+   * to be plain data. Default: only what OpenID Connect Core section 3.1.3.7 asks for is checked.
+   */
+  claims?: StandardSchemaV1<unknown, object> | undefined
   /** Lets http URLs of other hosts than this machine pass. Only for development. */
   allowInsecureRequests?: boolean | undefined
 }
@@ -93,17 +99,19 @@ export class Client {
     return url ? secureUrl(url, this.#options.allowInsecureRequests) : undefined
   }
 
+  /** The same, where nothing can be done without it. */
+  async requiredEndpoint(name: Endpoint): Promise<URL> {
+    const url = await this.endpoint(name)
+    if (url) return url
+    throw new OAuthError('invalid-metadata', `The metadata has no ${name}`, { fix: `Set metadata.${name}.` })
+  }
+
   /**
    * One token request (RFC 6749 section 3.2). `invalid_client` asks for the secret once more, and tries once more where
    * that gave another one.
    */
   async tokenRequest(grantType: string, parameters: URLSearchParams, checks: TokenRequestChecks = {}): Promise<Issued> {
-    const url = await this.endpoint('token_endpoint')
-    if (!url) {
-      throw new OAuthError('invalid-metadata', 'The metadata has no token_endpoint', {
-        fix: 'Set metadata.token_endpoint.',
-      })
-    }
+    const url = await this.requiredEndpoint('token_endpoint')
     for (const name of OURS) parameters.delete(name)
     parameters.set('grant_type', grantType)
     const known = this.#refused
@@ -149,6 +157,9 @@ export class Client {
       const answer = Response.json(members, { status: status < 300 ? 200 : status })
       const result = await process(await this.metadata(), client, answer)
       await verify?.(answer, result)
+      const claims = oauth.getValidatedIdTokenClaims(result)
+      const checked = claims && (await this.#inTime(async () => this.#options.claims?.['~standard'].validate(claims)))
+      if (checked?.issues) throw new Error(`claims: ${checked.issues[0]?.message}`)
       if (result.token_type !== 'bearer') throw new Error('DPoP without a key')
       return {
         accessToken: result.access_token,
@@ -158,7 +169,7 @@ export class Client {
         scope: result.scope || undefined,
         refreshToken: result.refresh_token,
         idToken: result.id_token,
-        claims: oauth.getValidatedIdTokenClaims(result),
+        claims: claims && { ...claims, ...checked?.value },
       }
     } catch (cause) {
       throw new TokenUnavailableError('invalid-response', `No token response (status ${status}): ${cause}`, {
@@ -189,14 +200,18 @@ export class Client {
 
   /** One request to a checked URL, within the limits of all: its time-out covers everything, the body is read whole. */
   send(url: URL, init: RequestInit, prepare?: (headers: Headers) => Promise<void>): Promise<EndpointAnswer> {
-    const late = () => new TokenUnavailableError('timeout', `No answer within ${this.timeout} ms`)
-    return within(this.timeout, late, async (signal) => {
+    return this.#inTime(async (signal) => {
       const headers = new Headers({ accept: 'application/json' })
       await prepare?.(headers)
       return answerOf(this.#options.fetch ?? fetch, url, { ...init, headers, signal })
     }).catch((error) => {
       throw ours(error)
     })
+  }
+
+  #inTime<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const late = () => new TokenUnavailableError('timeout', `No answer within ${this.timeout} ms`)
+    return within(this.timeout, late, work)
   }
 
   async #discover(): Promise<AuthorizationServer> {

@@ -1,7 +1,7 @@
 import * as oauth from 'oauth4webapi'
 import type { Client } from './client.ts'
 import type { AuthorizationServer } from './discovery.ts'
-import { OAuthError, TokenUnavailableError } from './errors.ts'
+import { TokenUnavailableError } from './errors.ts'
 import { clockSkew } from './server-answers.ts'
 
 /** Milliseconds that the keys are used without asking again. */
@@ -39,7 +39,7 @@ export class KeySet {
         { ...(await this.#client.metadata()) },
         {
           [oauth.customFetch]: async () => Response.json(this.#keys),
-          [oauth.allowInsecureRequests]: true, // nothing is fetched there; `endpoint()` has checked the URL
+          [oauth.allowInsecureRequests]: true, // nothing is fetched there, and the URL is checked
         },
       )
     try {
@@ -65,10 +65,7 @@ export class KeySet {
   }
 
   async #request(): Promise<void> {
-    const url = await this.#client.endpoint('jwks_uri')
-    if (!url) {
-      throw new OAuthError('invalid-metadata', 'The metadata has no jwks_uri', { fix: 'Set metadata.jwks_uri.' })
-    }
+    const url = await this.#client.requiredEndpoint('jwks_uri')
     const { response, json } = await this.#client.send(url, { redirect: 'manual' })
     const keys = json?.keys
     if (response.status !== 200 || !Array.isArray(keys) || !keys.every((key) => Object(key) === key)) {

@@ -17,12 +17,7 @@ export function fetchUserInfo(auth: TokenManager, request: AccessTokenRequest = 
 
 async function userInfo(auth: TokenManager, request: AccessTokenRequest): Promise<Claims> {
   const { client } = auth
-  const url = await client.endpoint('userinfo_endpoint')
-  if (!url) {
-    throw new OAuthError('invalid-metadata', 'The metadata has no userinfo_endpoint', {
-      fix: 'Set metadata.userinfo_endpoint.',
-    })
-  }
+  const url = await client.requiredEndpoint('userinfo_endpoint')
   const ask = async (rejectedToken = request.rejectedToken) => {
     const { accessToken, claims } = await auth.getTokenSet({ ...request, ...(rejectedToken && { rejectedToken }) })
     if (!claims) {

@@ -5,8 +5,10 @@ import { within } from '../deadline.ts'
 import { LoginRequiredError, OAuthError, StoreError } from '../errors.ts'
 import { secureUrl } from '../secure-url.ts'
 import type { SourceOptions } from '../source-options.ts'
+import type { StandardSchemaV1 } from '../standard-schema.ts'
 import { TokenManager } from '../token-manager.ts'
 import { tokenParameters } from '../token-parameters.ts'
+import type { Claims } from '../token-set.ts'
 import { isUnderWay, memoryTransactions, type TransactionStore } from '../transaction-store.ts'
 import { type AuthorizationResponse, authorizationResponseIn, stateMark, unusable } from './authorization-response.ts'
 import type { Jarm } from './jarm.ts'
@@ -58,7 +60,7 @@ export interface LoginResult {
 }
 
 /** Authorization code with PKCE (RFC 6749 section 4.1, RFC 7636, RFC 9700 section 2.1): a person signs in. */
-export class AuthorizationCodeFlow extends TokenManager {
+export class AuthorizationCodeFlow<C extends Claims = Claims> extends TokenManager<C> {
   readonly #options: FlowOptions
   /** Starts every `state` of this client, so that it knows its own callbacks. */
   readonly #mark: string
@@ -86,16 +88,14 @@ export class AuthorizationCodeFlow extends TokenManager {
       throw new OAuthError('insecure-context', 'No WebCrypto', { fix: 'Serve the page over https.' })
     }
     const { issuer, redirectUri, scope, resource, parameters, par, requestObject, jarm } = this.#options
-    const endpoint = await this.client.endpoint('authorization_endpoint')
-    if (!endpoint) {
-      throw new OAuthError('invalid-metadata', 'No authorization_endpoint', { fix: 'Set it in metadata.' })
-    }
+    const endpoint = await this.client.requiredEndpoint('authorization_endpoint')
     if (!par && (await this.client.metadata()).require_pushed_authorization_requests) {
       throw new OAuthError('invalid-options', 'No par', { fix: 'Set par: pushedAuthorizationRequests().' })
     }
     const state = this.#mark + oauth.generateRandomState()
-    const codeVerifier = oauth.generateRandomCodeVerifier()
-    const nonce = scope?.split(' ').includes('openid') ? oauth.generateRandomNonce() : undefined
+    // Verifier and nonce are the same 32 random bytes: one function is enough.
+    const codeVerifier = oauth.generateRandomState()
+    const nonce = scope?.split(' ').includes('openid') ? oauth.generateRandomState() : undefined
     let request = tokenParameters(
       { scope, resource, parameters: { ...parameters, ...options.parameters } },
       {
@@ -231,6 +231,10 @@ export class AuthorizationCodeFlow extends TokenManager {
 }
 
 /** A person signs in: authorization code with PKCE. Throws an `OAuthError` for options that cannot work. */
+export function authorizationCode<C extends object>(
+  options: AuthorizationCodeOptions & { claims: StandardSchemaV1<unknown, C> },
+): AuthorizationCodeFlow<Claims & C>
+export function authorizationCode(options: AuthorizationCodeOptions): AuthorizationCodeFlow
 export function authorizationCode(options: AuthorizationCodeOptions): AuthorizationCodeFlow {
   const { userAgent, transactions = memoryTransactions() } = options
   if (!userAgent) {

@@ -15,12 +15,7 @@ export type PushedAuthorizationRequests = AuthorizationRequestStep
  */
 export function pushedAuthorizationRequests(): PushedAuthorizationRequests {
   return async (client, request) => {
-    const url = await client.endpoint('pushed_authorization_request_endpoint')
-    if (!url) {
-      throw new OAuthError('invalid-metadata', 'The metadata has no pushed_authorization_request_endpoint', {
-        fix: 'Set metadata.pushed_authorization_request_endpoint, or leave par out.',
-      })
-    }
+    const url = await client.requiredEndpoint('pushed_authorization_request_endpoint')
     const { client: who, secrets, response, json } = await client.post(url, new URLSearchParams(request))
     const { status } = response
     if (json?.error && typeof json.error === 'string') {
