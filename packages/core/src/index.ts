@@ -19,12 +19,10 @@ export {
   AuthorizationCodeFlow,
   type AuthorizationCodeOptions,
   authorizationCode,
-  type LoginOptions,
-  type LoginResult,
-  type LogoutOptions,
 } from './grants/authorization-code.ts'
 export { clientCredentials } from './grants/client-credentials.ts'
 export { type Jarm, jarm } from './grants/jarm.ts'
+export type { LoginOptions, LoginResult, LogoutOptions } from './grants/login-options.ts'
 export { type PasswordOptions, password } from './grants/password.ts'
 export {
   type AuthorizationRequestStep,

@@ -12,6 +12,7 @@ import type { Claims } from '../token-set.ts'
 import { isUnderWay, memoryTransactions, type TransactionStore } from '../transaction-store.ts'
 import { type AuthorizationResponse, authorizationResponseIn, stateMark, unusable } from './authorization-response.ts'
 import type { Jarm } from './jarm.ts'
+import type { LoginOptions, LoginResult, LogoutOptions } from './login-options.ts'
 import type { PushedAuthorizationRequests } from './pushed-authorization-requests.ts'
 import type { RequestObject } from './request-object.ts'
 import type { UserAgent } from './user-agent.ts'
@@ -31,33 +32,6 @@ export interface AuthorizationCodeOptions extends SourceOptions {
 }
 
 type FlowOptions = AuthorizationCodeOptions & { transactions: TransactionStore }
-
-export interface LoginOptions {
-  /** Any JSON value; comes back from `handleCallback()`. */
-  appState?: unknown
-  /** OpenID Connect Core section 3.1.2.1. */
-  prompt?: string | undefined
-  /** OpenID Connect Core section 3.1.2.1. */
-  loginHint?: string | undefined
-  /** OpenID Connect Core section 3.1.2.1. */
-  acrValues?: string | undefined
-  /** Seconds since the person last proved who they are (OpenID Connect Core section 3.1.2.1). */
-  maxAge?: number | undefined
-  /** Extra authorization-request parameters. They never replace the protocol's own. */
-  parameters?: Record<string, string> | undefined
-}
-
-export interface LogoutOptions {
-  /** OpenID Connect RP-Initiated Logout section 2. */
-  postLogoutRedirectUri?: string | undefined
-  /** `false`: stay here; the session ends here and its tokens are revoked, the server's own session goes on. */
-  endSession?: boolean | undefined
-}
-
-/** A login that has just come back. */
-export interface LoginResult {
-  readonly appState?: unknown
-}
 
 /** Authorization code with PKCE (RFC 6749 section 4.1, RFC 7636, RFC 9700 section 2.1): a person signs in. */
 export class AuthorizationCodeFlow<C extends Claims = Claims> extends TokenManager<C> {

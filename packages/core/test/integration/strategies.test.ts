@@ -78,3 +78,15 @@ test('the UserInfo endpoint tells who is signed in', async () => {
   const { auth } = await signedIn(world, {})
   expect(await fetchUserInfo(auth)).toMatchObject({ sub: 'ada', name: expect.any(String) })
 })
+
+test('the claims of the ID token pass a validator of the app', async () => {
+  const world = await startWorld()
+  const seen: unknown[] = []
+  const validate = (value: unknown) => {
+    seen.push(value)
+    return { value: { role: 'countess' } }
+  }
+  const { auth } = await signedIn(world, { claims: { '~standard': { version: 1, vendor: 'test', validate } } })
+  expect(seen).toMatchObject([{ iss: world.issuer, aud: 'web', sub: 'ada' }])
+  expect(auth.session).toMatchObject({ claims: { sub: 'ada', role: 'countess' } })
+})
