@@ -158,8 +158,8 @@ export class Client {
       const result = await process(await this.metadata(), client, answer)
       await verify?.(answer, result)
       const claims = oauth.getValidatedIdTokenClaims(result)
-      const checked = claims && (await this.#inTime(async () => this.#options.claims?.['~standard'].validate(claims)))
-      if (checked?.issues) throw new Error(`claims: ${checked.issues[0]?.message}`)
+      const checked = claims && (await this.inTime(async () => this.#options.claims?.['~standard'].validate(claims)))
+      if (checked?.issues) throw new Error(checked.issues[0]?.message)
       if (result.token_type !== 'bearer') throw new Error('DPoP without a key')
       return {
         accessToken: result.access_token,
@@ -200,7 +200,7 @@ export class Client {
 
   /** One request to a checked URL, within the limits of all: its time-out covers everything, the body is read whole. */
   send(url: URL, init: RequestInit, prepare?: (headers: Headers) => Promise<void>): Promise<EndpointAnswer> {
-    return this.#inTime(async (signal) => {
+    return this.inTime(async (signal) => {
       const headers = new Headers({ accept: 'application/json' })
       await prepare?.(headers)
       return answerOf(this.#options.fetch ?? fetch, url, { ...init, headers, signal })
@@ -209,8 +209,9 @@ export class Client {
     })
   }
 
-  #inTime<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    const late = () => new TokenUnavailableError('timeout', `No answer within ${this.timeout} ms`)
+  /** What `work` gives, unless it takes longer than one request may. */
+  inTime<T>(work: (signal: AbortSignal) => Promise<T>, what: string = 'No answer'): Promise<T> {
+    const late = () => new TokenUnavailableError('timeout', `${what} within ${this.timeout} ms`)
     return within(this.timeout, late, work)
   }
 

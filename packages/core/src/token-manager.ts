@@ -1,6 +1,5 @@
 import { Client } from './client.ts'
-import { within } from './deadline.ts'
-import { OAuthError, TokenUnavailableError } from './errors.ts'
+import { OAuthError } from './errors.ts'
 import type { Grant } from './grant.ts'
 import type { HeldToken } from './held-token.ts'
 import { drawFactor } from './renewal-policy.ts'
@@ -192,7 +191,6 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
     const { name, principal, oneSession, asksAgain, initial } = this.#kind
     const { issuer, clientId, store, sessionKey = 'default' } = this.#options
     const client = this.#client
-    const late = () => new TokenUnavailableError('timeout', 'Nobody says whose session it is')
     const identify = async () => {
       const whose = principal ? await principal() : sessionKey
       const key = JSON.stringify([issuer, clientId, name, whose, ...(oneSession ? [] : [own.tokenKey])])
@@ -204,7 +202,7 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
       store,
       factor: this.#factor,
       asksAgain,
-      identity: () => within(client.timeout, late, identify),
+      identity: () => client.inTime(identify, 'Nobody says whose session it is'),
       own,
       counts: this.#counts,
       changed: () => this.#changed(),

@@ -134,6 +134,7 @@ test('keys that do not come cost no code: the login fails before it is redeemed'
     ['an array', () => Response.json([])],
     ['a redirect', () => Response.redirect('https://evil.example/jwks')],
     ['nothing', () => new Response(undefined, { status: 404 })],
+    ['keys with another status', () => Response.json({ keys: [] }, { status: 404 })],
     ['an outage', () => new Response(undefined, { status: 503 })],
     ['more than a megabyte', () => Response.json({ keys: [{ kty: 'EC', x: 'x'.repeat(2_000_000) }] })],
   ]
@@ -144,6 +145,12 @@ test('keys that do not come cost no code: the login fails before it is redeemed'
     expect(app.server.tokenRequests).toEqual([])
     expect(app.keyRequests()).toBe(1)
   }
+})
+
+test('the keys are not followed elsewhere', async () => {
+  const app = start()
+  await signIn(app)
+  expect(app.server.requests.find(({ path }) => path === '/jwks')?.redirect).toBe('manual')
 })
 
 test('keys are fetched from https only, and from nowhere where the metadata says nothing', async () => {

@@ -166,4 +166,7 @@ test.each([3, -3])('with a clock that is %i hours off a response is taken', asyn
   const iat = now() + hours * 3600
   app.page.url = at(await signed({ ...claims, iat, exp: iat + 60 }))
   expect(await app.auth.handleCallback()).toEqual({ appState: 'deep' })
+  const silent = await answered(app)
+  app.page.url = at(await signed({ ...silent, exp: iat + 60 }))
+  expect(await app.auth.handleCallback()).toEqual({ appState: 'deep' })
 })

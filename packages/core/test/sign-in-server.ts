@@ -34,7 +34,7 @@ export class SignInServer {
   /** How requests come in. */
   readonly authorizationRequests: AuthorizationRequests = new AuthorizationRequests()
   /** Every request, oldest first. */
-  readonly requests: { path: string; headers: Headers; body: URLSearchParams }[] = []
+  readonly requests: { path: string; headers: Headers; body: URLSearchParams; redirect: RequestRedirect }[] = []
   /** Laid over the metadata. */
   metadata: Record<string, unknown> = {}
   /** Seconds that this server's clock is ahead. */
@@ -80,11 +80,12 @@ export class SignInServer {
   async answer(request: Request): Promise<Response> {
     const path = new URL(request.url).pathname
     const body = new URLSearchParams(await request.text())
-    this.requests.push({ path, headers: request.headers, body })
+    this.requests.push({ path, headers: request.headers, body, redirect: request.redirect })
     if (path === '/.well-known/openid-configuration') return Response.json(this.#metadata())
     if (path === '/jwks') {
       const keys = await this.keys()
-      return keys instanceof Response ? keys : Response.json({ keys })
+      const headers = { date: new Date(this.#now() * 1000).toUTCString() }
+      return keys instanceof Response ? keys : Response.json({ keys }, this.tellsDate ? { headers } : {})
     }
     if (path === '/par') {
       const uri = this.authorizationRequests.push(body)

@@ -1,7 +1,6 @@
 import * as oauth from 'oauth4webapi'
 import type { TokenRequestChecks } from '../client.ts'
 import { confidential } from '../client-authentication.ts'
-import { within } from '../deadline.ts'
 import { LoginRequiredError, OAuthError, StoreError } from '../errors.ts'
 import { secureUrl } from '../secure-url.ts'
 import type { SourceOptions } from '../source-options.ts'
@@ -87,7 +86,8 @@ export class AuthorizationCodeFlow<C extends Claims = Claims> extends TokenManag
         max_age: maxAge?.toString(),
       },
     )
-    for (const step of [requestObject, par]) if (step) request = await step(this.client, request)
+    if (requestObject) request = await requestObject(this.client, request)
+    if (par) request = await par(this.client, request)
     const transaction = { codeVerifier, nonce, maxAge, issuer, redirectUri, appState, createdAt: Date.now() }
     await this.#remembered((transactions) => transactions.put(state, transaction))
     await this.#leaveFor(endpoint, request)
@@ -119,11 +119,8 @@ export class AuthorizationCodeFlow<C extends Claims = Claims> extends TokenManag
   /** Ends the session: here at once, then its tokens at the server (RFC 7009), then the server's own session. */
   async logout({ postLogoutRedirectUri, endSession = true }: LogoutOptions = {}): Promise<void> {
     const { client } = this
-    const late = () => new Error('no answer')
     const inTime = <T>(step: Promise<T>) =>
-      within(client.timeout, late, () => step).catch(({ message }) =>
-        this.warnings.warn(`Signed out here only: ${message}`),
-      )
+      client.inTime(() => step).catch(({ message }) => this.warnings.warn(`Signed out here only: ${message}`))
     const ending = this.end()
     const [{ records }, endpoint] = await Promise.all([
       ending,
