@@ -9,6 +9,7 @@ const layers: Record<number, string[]> = {
   1: [
     'token-source.ts',
     'token-set.ts',
+    'authorization-details.ts',
     'errors.ts',
     'session-record.ts',
     'deadline.ts',

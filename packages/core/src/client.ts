@@ -1,4 +1,5 @@
 import * as oauth from 'oauth4webapi'
+import { detailsIn } from './authorization-details.ts'
 import { type ClientAuthentication, none } from './client-authentication.ts'
 import { within } from './deadline.ts'
 import { type AuthorizationServer, discover } from './discovery.ts'
@@ -166,6 +167,7 @@ export class Client {
         issuedAt,
         expiresAt: issuedAt + lifetimeOf(json?.expires_in) * 1000,
         scope: result.scope || undefined,
+        authorizationDetails: detailsIn(json?.authorization_details),
         refreshToken: result.refresh_token,
         ...(await identityIn(result, checks.refreshed, async (claims) => {
           await verify?.(answer, result)

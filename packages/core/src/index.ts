@@ -1,5 +1,6 @@
 export type { Api, Apis } from './api-routes.ts'
 export { type AuthenticatedFetchOptions, authenticatedFetch } from './authenticated-fetch.ts'
+export { type AuthorizationDetail, authorizationDetails } from './authorization-details.ts'
 export type { Client, ClientOptions, TokenRequestChecks } from './client.ts'
 export { type ClientAuthentication, clientSecretBasic, clientSecretPost, none } from './client-authentication.ts'
 export { ConfidentialTokenManager as TokenManager } from './confidential-token-manager.ts'

@@ -1,3 +1,4 @@
+import { type AuthorizationDetail, detailsIn } from './authorization-details.ts'
 import type { OAuthErrorCode } from './errors.ts'
 import type { Claims, Issued } from './token-set.ts'
 
@@ -8,6 +9,7 @@ export interface StoredToken {
   readonly issuedAt: number
   readonly expiresAt: number
   readonly scope?: string | undefined
+  readonly authorizationDetails?: readonly AuthorizationDetail[] | undefined
 }
 
 /** A renewal that failed and may work later: nothing is sent again before `retryAt`. */
@@ -85,10 +87,11 @@ export function told(
 
 /** `record` after a token response: RFC 6749 section 6, where no new refresh token is returned the old one stays. */
 export function succeeded(record: SessionRecord, tokenKey: string, tokenSet: Issued): SessionRecord {
-  const { accessToken, tokenType, issuedAt, expiresAt, scope } = tokenSet
-  const tokens: Record<string, StoredToken> = { [tokenKey]: { accessToken, tokenType, issuedAt, expiresAt, scope } }
-  for (const [key, token] of Object.entries(record.tokens)) {
-    if (key !== tokenKey && token.expiresAt > issuedAt) tokens[key] = token
+  const { accessToken, tokenType, issuedAt, expiresAt, scope, authorizationDetails } = tokenSet
+  const token: StoredToken = { accessToken, tokenType, issuedAt, expiresAt, scope, authorizationDetails }
+  const tokens: Record<string, StoredToken> = { [tokenKey]: token }
+  for (const [key, other] of Object.entries(record.tokens)) {
+    if (key !== tokenKey && other.expiresAt > issuedAt) tokens[key] = other
   }
   const { failures: _, sending: __, ended: ___, ...rest } = record
   return {
@@ -148,7 +151,9 @@ function kept(all: object, isSound: (value: Record<string, unknown>) => boolean)
   return Object.fromEntries(Object.entries(all).filter(([, value]) => isSound(Object(value))))
 }
 
-function isStoredToken({ accessToken, tokenType, issuedAt, expiresAt }: Record<string, unknown>): boolean {
+function isStoredToken(token: Record<string, unknown>): boolean {
+  const { accessToken, tokenType, issuedAt, expiresAt, authorizationDetails } = token
+  if (authorizationDetails !== undefined && !detailsIn(authorizationDetails)) return false
   if (!isText(accessToken) || (tokenType !== 'Bearer' && tokenType !== 'DPoP')) return false
   return isTime(issuedAt) && isTime(expiresAt) && expiresAt > issuedAt && expiresAt - issuedAt <= MAX_LIFETIME
 }
