@@ -71,6 +71,7 @@ export {
 export { authorizationCode, type BrowserOptions } from './authorization-code.ts'
 export { browserUserAgent } from './browser-user-agent.ts'
 export { indexedDBStore } from './indexed-db-store.ts'
+export { loginOnce } from './login-once.ts'
 export { loginWithPopup, type PopupLoginOptions } from './popup-login.ts'
 export { refreshToken } from './refresh-token.ts'
 export { sessionTransactions } from './session-transactions.ts'
