@@ -19,7 +19,16 @@ const layers: Record<number, string[]> = {
   ],
   2: ['token-store.ts', 'lock.ts', 'memory-store.ts', 'transaction-store.ts', 'renewal-errors.ts'],
   3: [
-    ...['client.ts', 'client-authentication.ts', 'discovery.ts', 'server-answers.ts', 'token-response.ts', 'grant.ts'],
+    ...[
+      'client.ts',
+      'client-authentication.ts',
+      'client-assertion.ts',
+      'signing-key.ts',
+      'discovery.ts',
+      'server-answers.ts',
+      'token-response.ts',
+      'grant.ts',
+    ],
     ...['id-token.ts', 'id-token-signature.ts', 'key-set.ts'],
   ],
   4: ['renewal-policy.ts', 'token-parameters.ts', 'held-token.ts', 'session-options.ts', 'session-copy.ts'],
@@ -31,7 +40,7 @@ const layers: Record<number, string[]> = {
 
 // Who may call oauth4webapi: where the protocol is spoken. Anybody may name its types.
 const speaksProtocol = [
-  ...['client.ts', 'discovery.ts', 'client-authentication.ts', 'grants/*'],
+  ...['client.ts', 'discovery.ts', 'client-authentication.ts', 'client-assertion.ts', 'grants/*'],
   ...['id-token.ts', 'id-token-signature.ts', 'key-set.ts', 'user-info.ts'],
 ]
 

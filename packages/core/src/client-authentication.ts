@@ -33,6 +33,14 @@ export function none(): ClientAuthentication {
 }
 
 /**
+ * The client's certificate proves who it is, in a TLS connection that the caller's `fetch` makes; requests go to the
+ * server's mutual-TLS addresses where it has other ones (RFC 8705 sections 2 and 5).
+ */
+export function tlsClientAuth(): ClientAuthentication {
+  return Object.assign(none(), { aliases: 'mtls_endpoint_aliases' })
+}
+
+/**
  * The options of a client that can keep a secret (RFC 6749 section 2.1): from a name, or the secret and what the server
  * supports, to a function. Throws an `OAuthError` where that cannot be.
  */

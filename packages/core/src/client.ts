@@ -61,7 +61,7 @@ type Endpoint =
 /** One client at one authorization server: the only place that knows the wire. */
 export class Client {
   readonly #options: ClientOptions
-  readonly #authenticate: ClientAuthentication = none()
+  readonly #authenticate: ClientAuthentication & { aliases?: 'mtls_endpoint_aliases' } = none()
   #metadata: Promise<AuthorizationServer> | undefined
   #refused: { error: OAuthError; secret: unknown; until: number } | undefined
   readonly issuer: string
@@ -99,7 +99,9 @@ export class Client {
 
   /** An endpoint of the authorization server, checked. */
   async endpoint(name: Endpoint): Promise<URL | undefined> {
-    const url = (await this.metadata())[name]
+    const server = await this.metadata()
+    const { aliases } = this.#authenticate
+    const url = (aliases && Object(server[aliases])[name]) ?? server[name]
     return url ? secureUrl(url, this.#options.allowInsecureRequests) : undefined
   }
 

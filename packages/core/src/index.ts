@@ -2,7 +2,21 @@ export type { Api, Apis } from './api-routes.ts'
 export { type AuthenticatedFetchOptions, authenticatedFetch } from './authenticated-fetch.ts'
 export { type AuthorizationDetail, authorizationDetails } from './authorization-details.ts'
 export type { Client, ClientOptions, TokenRequestChecks } from './client.ts'
-export { type ClientAuthentication, clientSecretBasic, clientSecretPost, none } from './client-authentication.ts'
+export {
+  type AssertionSigner,
+  type ClientAssertionOptions,
+  clientAssertion,
+  clientSecretJwt,
+  type PrivateKeyJwtOptions,
+  privateKeyJwt,
+} from './client-assertion.ts'
+export {
+  type ClientAuthentication,
+  clientSecretBasic,
+  clientSecretPost,
+  none,
+  tlsClientAuth,
+} from './client-authentication.ts'
 export { ConfidentialTokenManager as TokenManager } from './confidential-token-manager.ts'
 export type { AuthorizationServer } from './discovery.ts'
 export {
@@ -39,6 +53,7 @@ export { LocalLocks } from './lock.ts'
 export { memoryStore } from './memory-store.ts'
 export type { Failure, SessionEnd, SessionRecord, StoredToken, TimelineEvent } from './session-record.ts'
 export type { SessionSnapshot } from './session-snapshot.ts'
+export type { PrivateJwk, SigningAlgorithm, SigningKeyMaterial } from './signing-key.ts'
 export type { GrantKind, SourceOptions, Stats } from './source-options.ts'
 export type { StandardSchemaV1 } from './standard-schema.ts'
 export { tokenParameters } from './token-parameters.ts'
