@@ -187,26 +187,41 @@ export class Client {
 
   /** One request, read whole; everything about it shares its time-out. Rejects with an `OAuthError`. */
   send(url: URL, init: RequestInit, prepare?: (headers: Headers) => Promise<void>): Promise<EndpointAnswer> {
-    const late = () => new TokenUnavailableError('timeout', `No answer within ${this.timeout} ms`)
-    return within(this.timeout, late, async (signal) => {
-      const headers = new Headers({ accept: 'application/json' })
-      await prepare?.(headers)
-      return answerOf(this.#options.fetch ?? fetch, url, { ...init, headers, signal })
-    }).catch((error) => {
+    return within(
+      this.timeout,
+      () => late(this.timeout),
+      async (signal) => {
+        const headers = new Headers({ accept: 'application/json' })
+        await prepare?.(headers)
+        return answerOf(this.#options.fetch ?? fetch, url, { ...init, headers, signal })
+      },
+    ).catch((error) => {
       throw ours(error)
     })
   }
 
   async #discover(): Promise<AuthorizationServer> {
     const { issuer, metadata, discovery, allowInsecureRequests } = this.#options
+    const get = (url: string, redirect: 'manual' | 'follow') =>
+      this.send(secureUrl(url, allowInsecureRequests), { redirect })
+    // Redirects, and the second address, take their time too: nobody waits for each of them in turn.
+    const most = 3 * this.timeout
     const found =
       discovery === false
         ? { issuer }
-        : await discover(issuer, (url, redirect) => this.send(secureUrl(url, allowInsecureRequests), { redirect }))
+        : await within(
+            most,
+            () => late(most),
+            () => discover(issuer, get),
+          )
     const server = { ...found, ...metadata, issuer: found.issuer }
     const { id_token_signing_alg_values_supported: algorithms } = server
     if (!Array.isArray(algorithms)) return server
     // An ID token has to be signed, whatever the metadata allows (OpenID Connect Core section 3.1.3.7).
     return { ...server, id_token_signing_alg_values_supported: algorithms.filter((name) => name !== 'none') }
   }
+}
+
+function late(milliseconds: number): OAuthError {
+  return new TokenUnavailableError('timeout', `No answer within ${milliseconds} ms`)
 }
