@@ -19,6 +19,9 @@ export interface AuthorizationCodeOptions extends SourceOptions {
   transactions?: TransactionStore | undefined
 }
 
+/** Milliseconds after which what remembers logins, or takes an answer over, is given up. */
+const PATIENCE = 5000
+
 type FlowOptions = AuthorizationCodeOptions & { transactions: TransactionStore }
 
 export interface LoginOptions {
@@ -180,7 +183,9 @@ export class AuthorizationCodeFlow extends TokenManager {
       this.warnings.warn('Cannot clean the address')
     }
     const transaction = await this.#remembered(route, (transactions) => transactions.take(state))
-    if (!transaction && (await route.userAgent.handOver?.(state, `${response}`))) return undefined
+    const handOver = async () => route.userAgent.handOver?.(state, `${response}`)
+    // Where that fails it is for the app in this window to be told.
+    if (!transaction && (await within(PATIENCE, Error, handOver).catch(() => false))) return undefined
     const appState = transaction?.appState
     if (!isUnderWay(transaction) || transaction.issuer !== issuer) {
       throw unusable(new Error('no login here waits for it'), appState, 'invalid-state')
@@ -210,7 +215,7 @@ export class AuthorizationCodeFlow extends TokenManager {
     call: (transactions: TransactionStore) => T | Promise<T>,
   ): Promise<T> {
     try {
-      return await call(transactions)
+      return await within(PATIENCE, Error, async () => call(transactions))
     } catch (cause) {
       throw new StoreError('Cannot remember the login', { cause, fix: 'Allow session storage.' })
     }
