@@ -1,5 +1,5 @@
 import { clientCredentials, memoryStore, type StoredRecord } from '@keyturn/core'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { testAuthorizationServer } from './authorization-server.ts'
 import { soundRecord } from './proofs/fuzzed-records.ts'
 import { sourceAt } from './renewal-harness.ts'
@@ -57,5 +57,9 @@ test.each(unusable)(
     await next.auth.handleCallback()
     expect(next.auth.session).toMatchObject({ status: 'signedIn', claims: { sub: 'ada' } })
     expect(next.warnings).toEqual([])
+    await next.auth.revoke()
+    await vi.waitFor(() =>
+      expect(app.auth.session).toMatchObject({ status: 'signedOut', ended: { origin: 'another' } }),
+    )
   },
 )
