@@ -77,11 +77,7 @@ export function damagedRecord(tokenKey: string): fc.Arbitrary<unknown> {
     sound.map((record) => ({ ...record, timeline: Array(5000).fill({ at: 1, event: 'x'.repeat(100) }) })),
     sound.map((record) => ({
       ...record,
-      tokens: Object.fromEntries(
-        Array(5000)
-          .entries()
-          .map(([n]) => [n, ended]),
-      ),
+      tokens: Object.fromEntries(Array.from({ length: 5000 }, (_, index) => [index, ended])),
     })),
   )
 }
