@@ -47,14 +47,13 @@ test('reload while the code is redeemed: nothing is redeemed twice, and the next
   const before = redemptions()
   const answer = await answerTo('deep')
   const held = Promise.withResolvers<void>()
-  await page.route(`${world.server.issuer}/token`, async (route) => {
+  const hold = () => {
     held.resolve()
-    await new Promise(() => {}) // until the page is gone
-    await route.abort()
-  })
+    return new Promise<never>(() => {}) // until the page is gone
+  }
+  await page.route(`${world.server.issuer}/token`, hold, { times: 1 })
   await page.goto(answer.href, { waitUntil: 'commit' })
   await held.promise
-  await page.unroute(`${world.server.issuer}/token`)
   await page.reload()
   await untilStatus(page, 'signedOut')
   expect(await outcome()).toEqual({ after: expect.any(Number) })
