@@ -215,18 +215,22 @@ export class Client {
     })
   }
 
-  /** What `work` gives, unless it takes longer than one request may. */
-  inTime<T>(work: (signal: AbortSignal) => Promise<T>, what: string = 'No answer'): Promise<T> {
-    const late = () => new TokenUnavailableError('timeout', `${what} within ${this.timeout} ms`)
-    return within(this.timeout, late, work)
+  /** What `work` gives, unless it takes longer than one request may, or `most` milliseconds. */
+  inTime<T>(
+    work: (signal: AbortSignal) => Promise<T>,
+    what: string = 'No answer',
+    most: number = this.timeout,
+  ): Promise<T> {
+    return within(most, () => new TokenUnavailableError('timeout', `${what} within ${most} ms`), work)
   }
 
   async #discover(): Promise<AuthorizationServer> {
     const { issuer, metadata, discovery, allowInsecureRequests } = this.#options
+    const get = (url: string, redirect: 'manual' | 'follow') =>
+      this.send(secureUrl(url, allowInsecureRequests), { redirect })
+    // Redirects, and the second address, take their time too: nobody waits for each of them in turn.
     const found =
-      discovery === false
-        ? { issuer }
-        : await discover(issuer, (url, redirect) => this.send(secureUrl(url, allowInsecureRequests), { redirect }))
+      discovery === false ? { issuer } : await this.inTime(() => discover(issuer, get), 'No metadata', 3 * this.timeout)
     const server = { ...found, ...metadata, issuer: found.issuer }
     const { id_token_signing_alg_values_supported: algorithms } = server
     if (!Array.isArray(algorithms)) return server

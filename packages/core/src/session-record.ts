@@ -67,7 +67,7 @@ const TIMELINE_LENGTH = 40
 
 /** The next version: past the last one, and past every version of a record that was here before and is gone. */
 export function nextVersion(last: number | undefined): number {
-  return Math.max((isTime(last) ? last : 0) + 1, Date.now())
+  return Math.max((isVersion(last) ? last : 0) + 1, Date.now())
 }
 
 /** A record with nothing in it but where it comes from. */
@@ -119,9 +119,19 @@ const MAX_LIFETIME = 366 * 86_400_000
  * only damaged at its edges (a token, a failure, a line of the story) loses no more than that, and `damaged` is told.
  */
 export function parseRecord(input: unknown, damaged: () => void = () => {}): SessionRecord | undefined {
-  const record = input === undefined ? undefined : checkedRecord(Object(input))
-  if (JSON.stringify(record) !== JSON.stringify(input)) damaged()
+  const text = textOf(input)
+  const record = text === undefined ? undefined : checkedRecord(Object(input))
+  if (JSON.stringify(record) !== text || (input !== undefined && !record)) damaged()
   return record
+}
+
+/** Plain data as text; undefined for what is none: a store may give back circles and big integers. */
+function textOf(input: unknown): string | undefined {
+  try {
+    return JSON.stringify(input)
+  } catch {
+    return undefined
+  }
 }
 
 function checkedRecord(input: Record<string, unknown>): SessionRecord | undefined {
@@ -129,7 +139,7 @@ function checkedRecord(input: Record<string, unknown>): SessionRecord | undefine
   const isOptional = (value: unknown, isSound: boolean) => value === undefined || isSound
   const isSound =
     format === 1 &&
-    isTime(version) &&
+    isVersion(version) &&
     isObject(tokens) &&
     [refreshToken, seed, idToken].every((text) => isOptional(text, isText(text))) &&
     isOptional(claims, isText(Object(claims).sub)) &&
@@ -172,6 +182,11 @@ function isObject(value: unknown): value is object {
 
 function isText(value: unknown): boolean {
   return typeof value === 'string' && value !== ''
+}
+
+/** Whether it can grow: further up, a number and the next one are the same. No clock shows as much. */
+function isVersion(value: unknown): value is number {
+  return isTime(value) && value > 0 && value < 8.64e15
 }
 
 function isTime(value: unknown): value is number {
