@@ -135,7 +135,10 @@ export class AuthorizationCodeFlow extends TokenManager {
   }
 
   /** Ends the session: here at once, then its tokens at the server (RFC 7009), then the server's own session. */
-  async logout({ postLogoutRedirectUri, endSession = true }: LogoutOptions = {}): Promise<void> {
+  async logout(
+    { postLogoutRedirectUri, endSession = true }: LogoutOptions = {},
+    route: Pick<LoginRoute, 'userAgent'> = this.#options,
+  ): Promise<void> {
     const { client } = this
     const late = () => new Error('no answer')
     const inTime = <T>(step: Promise<T>) =>
@@ -153,7 +156,7 @@ export class AuthorizationCodeFlow extends TokenManager {
       client_id: client.clientId,
       post_logout_redirect_uri: postLogoutRedirectUri,
     }
-    if (endpoint instanceof URL) await this.#leaveFor(this.#options, endpoint, tokenParameters({}, hints))
+    if (endpoint instanceof URL) await this.#leaveFor(route, endpoint, tokenParameters({}, hints))
   }
 
   override async [Symbol.asyncDispose](): Promise<void> {
@@ -216,7 +219,7 @@ export class AuthorizationCodeFlow extends TokenManager {
     }
   }
 
-  async #leaveFor({ userAgent }: LoginRoute, endpoint: URL, parameters: URLSearchParams): Promise<void> {
+  async #leaveFor({ userAgent }: Pick<LoginRoute, 'userAgent'>, endpoint: URL, parameters: URLSearchParams): Promise<void> {
     for (const [name, value] of parameters) endpoint.searchParams.append(name, value)
     try {
       await userAgent.navigate(endpoint.href)
