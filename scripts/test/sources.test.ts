@@ -6,18 +6,33 @@ import { packageNames, read, root, sourcesOf } from './sources.ts'
 // The layers of packages/core/src, as the architecture page of the docs draws them. A file imports from its own layer or one
 // above it (a smaller number). A new file is put here on purpose.
 const layers: Record<number, string[]> = {
-  1: ['token-source.ts', 'token-set.ts', 'errors.ts', 'session-record.ts', 'deadline.ts', 'secure-url.ts'],
+  1: [
+    'token-source.ts',
+    'token-set.ts',
+    'errors.ts',
+    'session-record.ts',
+    'deadline.ts',
+    'secure-url.ts',
+    'jwt-part.ts',
+    'standard-schema.ts',
+  ],
   2: ['token-store.ts', 'lock.ts', 'memory-store.ts', 'transaction-store.ts', 'renewal-errors.ts'],
-  3: ['client.ts', 'client-authentication.ts', 'discovery.ts', 'server-answers.ts', 'token-response.ts', 'grant.ts'],
+  3: [
+    ...['client.ts', 'client-authentication.ts', 'discovery.ts', 'server-answers.ts', 'token-response.ts', 'grant.ts'],
+    ...['id-token.ts', 'id-token-signature.ts', 'key-set.ts'],
+  ],
   4: ['renewal-policy.ts', 'token-parameters.ts', 'held-token.ts', 'session-options.ts', 'session-copy.ts'],
   5: ['renewal.ts', 'session.ts', 'session-snapshot.ts', 'warnings.ts'],
   6: ['source-options.ts', 'token-manager.ts', 'confidential-token-manager.ts'],
-  7: ['grants/*', 'user-info.ts', 'api-routes.ts', 'authenticated-fetch.ts', 'ky.ts', 'testing/*'],
+  7: ['grants/*', 'api-routes.ts', 'authenticated-fetch.ts', 'ky.ts', 'testing/*', 'user-info.ts'],
   8: ['index.ts', 'testing.ts'],
 }
 
 // Who may call oauth4webapi: where the protocol is spoken. Anybody may name its types.
-const speaksProtocol = ['client.ts', 'user-info.ts', 'discovery.ts', 'client-authentication.ts', 'grants/*']
+const speaksProtocol = [
+  ...['client.ts', 'discovery.ts', 'client-authentication.ts', 'grants/*'],
+  ...['id-token.ts', 'id-token-signature.ts', 'key-set.ts', 'user-info.ts'],
+]
 
 const matches = (file: string, patterns: string[]) => patterns.some((p) => posix.matchesGlob(file, p))
 const layerOf = (file: string) => Number(Object.entries(layers).find(([, patterns]) => matches(file, patterns))?.[0])

@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { createServer } from 'node:http'
-import Provider from 'oidc-provider'
+import Provider, { type JWKS } from 'oidc-provider'
 import { type Fault, Faults, type RequestEntry } from './faults.ts'
 import { serveLoginPages } from './login-pages.ts'
 import { createMemory } from './memory-adapter.ts'
@@ -26,6 +26,8 @@ export interface AuthorizationServerOptions {
   dpopNonce?: boolean
   /** What every answer has besides; read anew each time. */
   headers?: Record<string, string>
+  /** Public keys of `web`, for what it signs. */
+  webKeys?: JWKS['keys']
 }
 
 export interface AuthorizationServer {
@@ -50,7 +52,7 @@ export interface AuthorizationServer {
 /** An authorization server on the loopback interface that strictly rotates refresh tokens and forgets all in the end. */
 export async function startAuthorizationServer(options: AuthorizationServerOptions = {}): Promise<AuthorizationServer> {
   const { host = '127.0.0.1', port = 0, accessTokenTTL = 5, refreshTokenTTL = 3600 } = options
-  const { redirectUris = [], spaOrigins = [], dpopNonce = false, headers = {} } = options
+  const { redirectUris = [], spaOrigins = [], dpopNonce = false, headers = {}, webKeys = [] } = options
   const apis = (options.apis ?? []).map((api) =>
     typeof api === 'string' ? { resource: api, scopes: ['api:read', 'api:write'] } : api,
   )
@@ -75,7 +77,16 @@ export async function startAuthorizationServer(options: AuthorizationServerOptio
   const memory = createMemory()
   const provider = new Provider(
     issuer,
-    providerConfiguration({ apis, accessTokenTTL, refreshTokenTTL, redirectUris, spaOrigins, dpopNonce, memory }),
+    providerConfiguration({
+      apis,
+      accessTokenTTL,
+      refreshTokenTTL,
+      redirectUris,
+      spaOrigins,
+      dpopNonce,
+      webKeys,
+      memory,
+    }),
   )
   const faults = new Faults(provider)
   serveLoginPages(provider)

@@ -1,11 +1,15 @@
-import type { ClientMetadata } from 'oidc-provider'
+import type { ClientMetadata, JWKS } from 'oidc-provider'
 
 const codeAndRefresh = ['authorization_code', 'refresh_token']
 const deviceCode = 'urn:ietf:params:oauth:grant-type:device_code'
 const noRedirects = { redirect_uris: [], response_types: [] } satisfies Partial<ClientMetadata>
 
 /** The clients that the authorization server knows; a client that redirects exists only where it has somewhere to go. */
-export function registeredClients(spaOrigins: string[], redirectUris: string[]): ClientMetadata[] {
+export function registeredClients(
+  spaOrigins: string[],
+  redirectUris: string[],
+  webKeys: JWKS['keys'],
+): ClientMetadata[] {
   const spa: Omit<ClientMetadata, 'client_id'> = {
     token_endpoint_auth_method: 'none',
     grant_types: codeAndRefresh,
@@ -22,6 +26,7 @@ export function registeredClients(spaOrigins: string[], redirectUris: string[]):
     grant_types: codeAndRefresh,
     redirect_uris: redirectUris,
     post_logout_redirect_uris: redirectUris,
+    ...(webKeys.length > 0 && { jwks: { keys: webKeys } }),
   }
   return [
     ...(spaOrigins.length > 0 ? spaClients : []),

@@ -1,5 +1,5 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto'
-import type { Configuration, KoaContextWithOIDC, ResourceServer } from 'oidc-provider'
+import type { Configuration, JWKS, KoaContextWithOIDC, ResourceServer } from 'oidc-provider'
 import { errors } from 'oidc-provider'
 import { findAccount } from './accounts.ts'
 import { registeredClients } from './clients.ts'
@@ -33,12 +33,13 @@ export interface ProviderOptions {
   redirectUris: string[]
   spaOrigins: string[]
   dpopNonce: boolean
+  webKeys: JWKS['keys']
   memory: Memory
 }
 
 /** oidc-provider with short lives, strict rotation and no page that fetches anything from elsewhere. */
 export function providerConfiguration(options: ProviderOptions): Configuration {
-  const { apis, accessTokenTTL, refreshTokenTTL, redirectUris, spaOrigins, dpopNonce, memory } = options
+  const { apis, accessTokenTTL, refreshTokenTTL, redirectUris, spaOrigins, dpopNonce, webKeys, memory } = options
   const resources = apis.map((api) => api.resource)
 
   function asksOnlyForIdentity(ctx: KoaContextWithOIDC): boolean {
@@ -50,9 +51,9 @@ export function providerConfiguration(options: ProviderOptions): Configuration {
     adapter: memory.adapter,
     jwks: { keys: [signingKey()] },
     // RS256, the default, needs an RSA key, and that is a slow start for every test file.
-    clientDefaults: { id_token_signed_response_alg: 'ES256' },
+    clientDefaults: { id_token_signed_response_alg: 'ES256', authorization_signed_response_alg: 'ES256' },
     cookies: { keys: [randomBytes(32).toString('hex')] },
-    clients: registeredClients(spaOrigins, redirectUris),
+    clients: registeredClients(spaOrigins, redirectUris, webKeys),
     findAccount,
     scopes: [...new Set([...identityScopes, ...apis.flatMap((api) => api.scopes)])],
     claims: { openid: ['sub'], profile: ['name', 'preferred_username'], email: ['email', 'email_verified'] },
@@ -86,7 +87,9 @@ export function providerConfiguration(options: ProviderOptions): Configuration {
         allowedPolicy: (_ctx, client, token) =>
           client.clientAuthMethod !== 'none' || token.clientId === client.clientId,
       },
+      jwtResponseModes: { enabled: true },
       pushedAuthorizationRequests: { enabled: true },
+      requestObjects: { enabled: true },
       revocation: { enabled: true, allowedPolicy: (_ctx, client, token) => token.clientId === client.clientId },
       rpInitiatedLogout: { enabled: true, ...logoutPages },
       resourceIndicators: {

@@ -3,9 +3,12 @@ import { type ClientAuthentication, none } from './client-authentication.ts'
 import { within } from './deadline.ts'
 import { type AuthorizationServer, discover } from './discovery.ts'
 import { OAuthError, TokenUnavailableError } from './errors.ts'
+import { accepted, identityIn, type RefreshedSession } from './id-token.ts'
+import type { IdTokenSignature } from './id-token-signature.ts'
 import { ours } from './renewal-errors.ts'
 import { secureUrl } from './secure-url.ts'
 import { answerOf, clockSkew, type EndpointAnswer, refusal, secretsOf } from './server-answers.ts'
+import type { StandardSchemaV1 } from './standard-schema.ts'
 import { lifetimeOf, normalizedTokenResponse } from './token-response.ts'
 import type { Issued } from './token-set.ts'
 
@@ -26,6 +29,13 @@ export interface ClientOptions {
   fetch?: typeof fetch | undefined
   /** Milliseconds for one request to the authorization server. Default: 10 000. */
   timeout?: number | undefined
+  /** `idTokenSignature()`: also checks the ID token's signature. Default: TLS stands for it. */
+  idTokenSignature?: IdTokenSignature | undefined
+  /**
+   * Validates the ID token's claims at sign-in and at refresh; what it gives is laid over them and stored, so that it has
+   * to be plain data. Default: only what OpenID Connect Core section 3.1.3.7 asks for is checked.
+   */
+  claims?: StandardSchemaV1<unknown, object> | undefined
   /** Lets http URLs of other hosts than this machine pass. Only for development. */
   allowInsecureRequests?: boolean | undefined
 }
@@ -34,6 +44,8 @@ export interface ClientOptions {
 export interface TokenRequestChecks {
   /** Called right before the request leaves; throws to keep it back. */
   beforeSend?: (() => void) | undefined
+  /** Whose refresh token it is. Default: what is answered begins a session. */
+  refreshed?: RefreshedSession | undefined
   /** Validates the answer. Default: as RFC 6749 section 5 and, of an ID token, OpenID Connect Core section 3.1.3.7 ask. */
   process?: typeof oauth.processGenericTokenEndpointResponse | undefined
 }
@@ -42,11 +54,8 @@ export interface TokenRequestChecks {
 const OURS = ['client_id', 'client_secret', 'client_assertion', 'client_assertion_type']
 
 type Endpoint =
-  | 'authorization_endpoint'
-  | 'end_session_endpoint'
-  | 'revocation_endpoint'
-  | 'token_endpoint'
-  | 'userinfo_endpoint'
+  | 'jwks_uri'
+  | `${'authorization' | 'end_session' | 'pushed_authorization_request' | 'revocation' | 'token' | 'userinfo'}_endpoint`
 
 /** One client at one authorization server: the only place that knows the wire. */
 export class Client {
@@ -93,17 +102,19 @@ export class Client {
     return url ? secureUrl(url, this.#options.allowInsecureRequests) : undefined
   }
 
+  /** The same, where nothing can be done without it. */
+  async requiredEndpoint(name: Endpoint): Promise<URL> {
+    const url = await this.endpoint(name)
+    if (url) return url
+    throw new OAuthError('invalid-metadata', `The metadata has no ${name}`, { fix: `Set metadata.${name}.` })
+  }
+
   /**
    * One token request (RFC 6749 section 3.2). `invalid_client` asks for the secret once more, and tries once more where
    * that gave another one.
    */
   async tokenRequest(grantType: string, parameters: URLSearchParams, checks: TokenRequestChecks = {}): Promise<Issued> {
-    const url = await this.endpoint('token_endpoint')
-    if (!url) {
-      throw new OAuthError('invalid-metadata', 'The metadata has no token_endpoint', {
-        fix: 'Set metadata.token_endpoint.',
-      })
-    }
+    const url = await this.requiredEndpoint('token_endpoint')
     for (const name of OURS) parameters.delete(name)
     parameters.set('grant_type', grantType)
     const known = this.#refused
@@ -120,13 +131,14 @@ export class Client {
   /** RFC 7009. Rejects when the server could not be told; whether it knew the token is its own affair. */
   async revoke(token: string, kind: 'refresh_token' | 'access_token'): Promise<void> {
     const url = await this.endpoint('revocation_endpoint')
-    if (url) await this.#post(url, new URLSearchParams({ token, token_type_hint: kind }))
+    if (url) await this.post(url, new URLSearchParams({ token, token_type_hint: kind }))
   }
 
   async #requestToken(url: URL, parameters: URLSearchParams, checks: TokenRequestChecks): Promise<Issued> {
     const { beforeSend, process = oauth.processGenericTokenEndpointResponse } = checks
+    const verify = await this.#options.idTokenSignature?.(this)
     let issuedAt = 0
-    const { client, secrets, response, json } = await this.#post(url, parameters, (secret) => {
+    const { client, secrets, response, json } = await this.post(url, parameters, (secret) => {
       const refused = this.#refused
       // R7: what was refused is not sent again for a minute, unless it changes.
       if (refused && refused.secret === secret && Date.now() < refused.until) throw refused.error
@@ -155,10 +167,13 @@ export class Client {
         expiresAt: issuedAt + lifetimeOf(json?.expires_in) * 1000,
         scope: result.scope || undefined,
         refreshToken: result.refresh_token,
-        idToken: result.id_token,
-        claims: oauth.getValidatedIdTokenClaims(result),
+        ...(await identityIn(result, checks.refreshed, async (claims) => {
+          await verify?.(answer, result)
+          return this.inTime(() => accepted(claims, this.#options.claims))
+        })),
       }
     } catch (cause) {
+      if (cause instanceof OAuthError) throw cause
       throw new TokenUnavailableError('invalid-response', `No token response (status ${status}): ${cause}`, {
         cause,
         fix: 'Check what answers at token_endpoint.',
@@ -167,7 +182,7 @@ export class Client {
   }
 
   /** An authenticated request (RFC 6749 section 2.3); `beforeSend` may throw to keep it back. */
-  async #post(
+  async post(
     url: URL,
     body: URLSearchParams,
     beforeSend?: (secret: unknown) => void,
@@ -185,16 +200,21 @@ export class Client {
     return { ...answer, client, secrets }
   }
 
-  /** One request, read whole; everything about it shares its time-out. Rejects with an `OAuthError`. */
+  /** One request to a checked URL, within the limits of all: its time-out covers everything, the body is read whole. */
   send(url: URL, init: RequestInit, prepare?: (headers: Headers) => Promise<void>): Promise<EndpointAnswer> {
-    const late = () => new TokenUnavailableError('timeout', `No answer within ${this.timeout} ms`)
-    return within(this.timeout, late, async (signal) => {
+    return this.inTime(async (signal) => {
       const headers = new Headers({ accept: 'application/json' })
       await prepare?.(headers)
       return answerOf(this.#options.fetch ?? fetch, url, { ...init, headers, signal })
     }).catch((error) => {
       throw ours(error)
     })
+  }
+
+  /** What `work` gives, unless it takes longer than one request may. */
+  inTime<T>(work: (signal: AbortSignal) => Promise<T>, what: string = 'No answer'): Promise<T> {
+    const late = () => new TokenUnavailableError('timeout', `${what} within ${this.timeout} ms`)
+    return within(this.timeout, late, work)
   }
 
   async #discover(): Promise<AuthorizationServer> {

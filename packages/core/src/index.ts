@@ -19,20 +19,27 @@ export {
   AuthorizationCodeFlow,
   type AuthorizationCodeOptions,
   authorizationCode,
-  type LoginOptions,
-  type LoginResult,
   type LoginRoute,
-  type LogoutOptions,
 } from './grants/authorization-code.ts'
 export { clientCredentials } from './grants/client-credentials.ts'
+export { type Jarm, jarm } from './grants/jarm.ts'
+export type { LoginOptions, LoginResult, LogoutOptions } from './grants/login-options.ts'
 export { type PasswordOptions, password } from './grants/password.ts'
+export {
+  type AuthorizationRequestStep,
+  type PushedAuthorizationRequests,
+  pushedAuthorizationRequests,
+} from './grants/pushed-authorization-requests.ts'
 export { type RefreshTokenOptions, refreshToken } from './grants/refresh-token.ts'
+export { type RequestObject, requestObject } from './grants/request-object.ts'
 export type { UserAgent } from './grants/user-agent.ts'
+export { type IdTokenSignature, idTokenSignature } from './id-token-signature.ts'
 export { LocalLocks } from './lock.ts'
 export { memoryStore } from './memory-store.ts'
 export type { Failure, SessionEnd, SessionRecord, StoredToken, TimelineEvent } from './session-record.ts'
 export type { SessionSnapshot } from './session-snapshot.ts'
 export type { GrantKind, SourceOptions, Stats } from './source-options.ts'
+export type { StandardSchemaV1 } from './standard-schema.ts'
 export { tokenParameters } from './token-parameters.ts'
 export type { Claims, Issued, IssuedTokenSet, TokenSet } from './token-set.ts'
 export type { AccessTokenRequest, TokenSource } from './token-source.ts'

@@ -104,8 +104,8 @@ async function refresh(renewal: Renewal, before: SessionRecord, refreshToken: st
     }
     let tokenSet: Issued
     try {
-      tokenSet = await completed(() => client.tokenRequest('refresh_token', parameters, { beforeSend }))
-      assertSameUser(record, tokenSet)
+      const refreshed = { claims: record.claims, warn }
+      tokenSet = await completed(() => client.tokenRequest('refresh_token', parameters, { beforeSend, refreshed }))
     } catch (error) {
       const { code } = error as OAuthError
       if (code === 'credentials-refused') return refused(renewal, record, error as OAuthError, lost)
@@ -227,11 +227,6 @@ function assertAskable({ probe, tokenKey, session }: Renewal, record: SessionRec
 /** R7: these are asked for every time, and sent only where they have changed. */
 function isOfCredentials({ code }: OAuthError): boolean {
   return code === 'client-refused' || code === 'credentials-refused'
-}
-
-function assertSameUser({ claims }: SessionRecord, tokenSet: Issued): void {
-  if (!claims || !tokenSet.claims || claims.sub === tokenSet.claims.sub) return
-  throw new TokenUnavailableError('invalid-response', 'The ID token of a refresh is of another user')
 }
 
 /** How many tokens in a row were refused as soon as they were issued; throws while the next one has to wait (R8). */

@@ -1,4 +1,5 @@
 import { AuthorizationServerError, type OAuthErrorCode, TokenUnavailableError } from './errors.ts'
+import { jwtPart } from './jwt-part.ts'
 
 /** The answer of an endpoint, read whole and believed in nothing yet. */
 export interface EndpointAnswer {
@@ -56,8 +57,7 @@ function bodyOf({ body }: Response): Promise<string> {
 export function clockSkew(headers: Headers, idToken: unknown): number {
   let time = Date.parse(`${headers.get('date')}`) / 1000
   try {
-    const payload = String(String(idToken).split('.')[1])
-    time ||= JSON.parse(atob(payload.replace(/-/g, '+').replace(/_/g, '/'))).iat
+    time ||= Number(jwtPart(idToken, 1).iat)
   } catch {
     // whoever validates the ID token says what is wrong with it
   }

@@ -3,12 +3,12 @@ import type { SessionEnd } from './session-record.ts'
 import type { Claims } from './token-set.ts'
 
 /** Who is signed in. `stale`: the last renewal failed. `renewable`: it will outlive its access token. */
-export type SessionSnapshot =
+export type SessionSnapshot<C extends Claims = Claims> =
   | { readonly status: 'unknown' }
   | { readonly status: 'signedOut'; readonly ended?: SessionEnd }
   | {
       readonly status: 'signedIn'
-      readonly claims?: Claims | undefined
+      readonly claims?: C | undefined
       readonly freshness: 'fresh' | 'stale'
       readonly renewable: boolean
     }

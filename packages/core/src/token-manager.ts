@@ -1,6 +1,5 @@
 import { Client } from './client.ts'
-import { within } from './deadline.ts'
-import { OAuthError, TokenUnavailableError } from './errors.ts'
+import { OAuthError } from './errors.ts'
 import type { Grant } from './grant.ts'
 import type { HeldToken } from './held-token.ts'
 import { drawFactor } from './renewal-policy.ts'
@@ -10,15 +9,15 @@ import type { SessionRecord, TimelineEvent } from './session-record.ts'
 import { type SessionSnapshot, snapshotOf } from './session-snapshot.ts'
 import type { GrantKind, SourceOptions, Stats } from './source-options.ts'
 import { tokenKeyOf } from './token-parameters.ts'
-import type { Issued, IssuedTokenSet } from './token-set.ts'
+import type { Claims, Issued, IssuedTokenSet } from './token-set.ts'
 import type { AccessTokenRequest, TokenSource } from './token-source.ts'
 import { Warnings } from './warnings.ts'
 
 /** How many tokens besides its own one manager keeps in memory; the oldest go first, and stay in the store. */
 const MOST_OTHERS = 1000
 
-/** Keeps, renews and shares what a grant yields. Constructing one touches neither network nor storage. */
-export class TokenManager implements TokenSource {
+/** Keeps, renews and shares what a grant yields; `C` is what the option `claims` validates. Constructing one touches neither network nor storage. */
+export class TokenManager<C extends Claims = Claims> implements TokenSource {
   readonly #grant: Grant
   readonly #options: SourceOptions
   readonly #kind: GrantKind
@@ -32,7 +31,7 @@ export class TokenManager implements TokenSource {
   readonly #counts = { renewals: 0, failures: 0 }
   protected readonly warnings: Warnings
   #held: HeldToken | undefined
-  #snapshot: SessionSnapshot = Object.freeze({ status: 'unknown' })
+  #snapshot: SessionSnapshot<C> = Object.freeze({ status: 'unknown' })
   #served = 0
 
   constructor(
@@ -66,16 +65,16 @@ export class TokenManager implements TokenSource {
   }
 
   /** The same, with what is known of the token. */
-  async getTokenSet(request?: AccessTokenRequest): Promise<IssuedTokenSet> {
+  async getTokenSet(request?: AccessTokenRequest): Promise<IssuedTokenSet<C>> {
     const [{ stored }, { base }] = await this.#token(request)
     const { accessToken, ...rest } = stored
     const { claims, idToken } = base
     const secrets = { accessToken: { value: accessToken }, idToken: { value: idToken } }
-    return Object.defineProperties({ ...rest, claims }, secrets) as IssuedTokenSet
+    return Object.defineProperties({ ...rest, claims }, secrets) as IssuedTokenSet<C>
   }
 
   /** Who is signed in, as far as is known: one frozen object, replaced only on change. */
-  get session(): SessionSnapshot {
+  get session(): SessionSnapshot<C> {
     // A token that nothing renews ends by itself, whether a timer says so or not.
     if (this.#snapshot.status === 'signedIn' && !this.#snapshot.renewable) this.#changed()
     return this.#snapshot
@@ -192,7 +191,6 @@ export class TokenManager implements TokenSource {
     const { name, principal, oneSession, asksAgain, initial } = this.#kind
     const { issuer, clientId, store, sessionKey = 'default' } = this.#options
     const client = this.#client
-    const late = () => new TokenUnavailableError('timeout', 'Nobody says whose session it is')
     const identify = async () => {
       const whose = principal ? await principal() : sessionKey
       const key = JSON.stringify([issuer, clientId, name, whose, ...(oneSession ? [] : [own.tokenKey])])
@@ -204,7 +202,7 @@ export class TokenManager implements TokenSource {
       store,
       factor: this.#factor,
       asksAgain,
-      identity: () => within(client.timeout, late, identify),
+      identity: () => client.inTime(identify, 'Nobody says whose session it is'),
       own,
       counts: this.#counts,
       changed: () => this.#changed(),
@@ -224,7 +222,7 @@ export class TokenManager implements TokenSource {
 
   #changed(): void {
     this.#held = this.#session.held.get(this.#own.tokenKey)
-    const snapshot = snapshotOf(this.#session)
+    const snapshot = snapshotOf(this.#session) as SessionSnapshot<C> // by the option `claims`
     if (JSON.stringify(snapshot) === JSON.stringify(this.#snapshot)) return
     this.#snapshot = Object.freeze(snapshot)
     for (const subscription of this.#listeners) queueMicrotask(() => this.#tell(subscription))

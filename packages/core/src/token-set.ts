@@ -28,12 +28,12 @@ export interface Claims {
 }
 
 /** What a manager tells of a token. `accessToken` and `idToken` are not enumerable, so that logging the whole shows neither. */
-export interface IssuedTokenSet {
+export interface IssuedTokenSet<C extends Claims = Claims> {
   readonly accessToken: string
   readonly tokenType: 'Bearer' | 'DPoP'
   readonly issuedAt: number
   readonly expiresAt: number
   readonly scope?: string | undefined
   readonly idToken?: string | undefined
-  readonly claims?: Claims | undefined
+  readonly claims?: C | undefined
 }

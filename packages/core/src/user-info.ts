@@ -1,46 +1,62 @@
-import { processUserInfoResponse, skipSubjectCheck, WWWAuthenticateChallengeError } from 'oauth4webapi'
+import { processUserInfoResponse } from 'oauth4webapi'
+import { unlessAborted } from './deadline.ts'
 import { OAuthError, TokenUnavailableError } from './errors.ts'
+import type { EndpointAnswer } from './server-answers.ts'
 import type { TokenManager } from './token-manager.ts'
 import type { Claims } from './token-set.ts'
+import type { AccessTokenRequest } from './token-source.ts'
 
 /**
- * What the authorization server tells of the person who is signed in (OpenID Connect Core section 5.3): its `sub` is
- * that of the ID token. A token that is refused is renewed and the request tried once more. Rejects with an `OAuthError`:
- * what `getAccessToken()` rejects with, `invalid-metadata` without an endpoint, `invalid-response` for an answer about
- * somebody else or in another form than JSON.
+ * What the authorization server tells of the person who is signed in, asked anew at every call; `request` names the
+ * token for it where it is not the source's own. Rejects with an `OAuthError`, such as for the claims of somebody else
+ * than the ID token is about (OpenID Connect Core section 5.3).
  */
-export async function fetchUserInfo(auth: TokenManager): Promise<Claims> {
+export function fetchUserInfo(auth: TokenManager, request: AccessTokenRequest = {}): Promise<Claims> {
+  return unlessAborted(userInfo(auth, request), request.signal)
+}
+
+async function userInfo(auth: TokenManager, request: AccessTokenRequest): Promise<Claims> {
   const { client } = auth
-  const server = await client.metadata()
-  const url = await client.endpoint('userinfo_endpoint')
-  if (!url) {
-    throw new OAuthError('invalid-metadata', 'The metadata has no userinfo_endpoint', {
-      fix: 'Set metadata.userinfo_endpoint.',
-    })
-  }
-  const ask = async (rejectedToken?: string) => {
-    const { accessToken, claims } = await auth.getTokenSet({ rejectedToken })
-    const answer = await client.send(url, { redirect: 'manual' }, async (headers) => {
-      headers.set('authorization', `Bearer ${accessToken}`)
-    })
-    return { ...answer, accessToken, subject: claims?.sub }
+  const url = await client.requiredEndpoint('userinfo_endpoint')
+  const ask = async (rejectedToken = request.rejectedToken) => {
+    const { accessToken, claims } = await auth.getTokenSet({ ...request, ...(rejectedToken && { rejectedToken }) })
+    if (!claims) {
+      throw new OAuthError('invalid-options', 'No ID token says who is signed in', { fix: 'Ask for scope openid.' })
+    }
+    const authorize = async (headers: Headers) => headers.set('authorization', `Bearer ${accessToken}`)
+    const answer = await client.send(url, { redirect: 'manual' }, authorize)
+    return { ...answer, accessToken, sub: claims.sub }
   }
   let answer = await ask()
   if (answer.response.status === 401) answer = await ask(answer.accessToken)
-  const { response, json, subject = skipSubjectCheck } = answer
+  return claimsIn(answer, answer.sub, auth)
+}
+
+async function claimsIn({ response, json }: EndpointAnswer, sub: string, { client }: TokenManager): Promise<Claims> {
+  const { status, headers } = response
+  if (status === 401) {
+    throw new TokenUnavailableError('token-rejected', 'The UserInfo endpoint refuses every token', {
+      fix: 'Ask for scope openid, and for no resource.',
+    })
+  }
+  if (/^application\/jwt/i.test(`${headers.get('content-type')}`)) {
+    throw new OAuthError('invalid-response', 'Signed UserInfo is not supported', {
+      fix: 'Register the client without userinfo_signed_response_alg.',
+    })
+  }
   try {
-    const status = response.status < 200 ? 500 : response.status
+    if (status !== 200) throw new Error('unexpected status')
     return await processUserInfoResponse(
-      server,
+      await client.metadata(),
       { client_id: client.clientId },
-      subject,
-      Response.json(json, { status }),
+      sub,
+      Response.json(json),
     )
   } catch (cause) {
-    const refused = cause instanceof WWWAuthenticateChallengeError || response.status !== 200
-    throw new TokenUnavailableError('invalid-response', `No user info (status ${response.status})`, {
+    const said = cause instanceof Error ? cause.message : cause
+    throw new OAuthError('invalid-response', `No UserInfo of this user (status ${status}): ${said}`, {
       cause,
-      fix: refused ? 'Ask for scope openid, and for no resource of an API.' : 'Have userinfo answer as JSON.',
+      fix: 'Check what answers at userinfo_endpoint.',
     })
   }
 }

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { InvalidCallbackError, memoryStore } from '@keyturn/core'
 import type { JWTPayload } from 'jose'
 import { http } from 'msw'
@@ -42,6 +43,11 @@ async function refused(change: Change, maxAge?: number): Promise<void> {
   await expect(auth.getAccessToken()).rejects.toMatchObject({ name: 'LoginRequiredError' })
 }
 
+/** OpenID Connect Core section 3.1.3.6. */
+const hashOf = (token: string, algorithm: string) => {
+  const hash = createHash(algorithm).update(token).digest()
+  return hash.subarray(0, hash.length / 2).toString('base64url')
+}
 const now = () => Math.floor(Date.now() / 1000)
 const unsigned = (claims: JWTPayload, header: object = { alg: 'none' }) =>
   [header, claims].map((part) => Buffer.from(JSON.stringify(part)).toString('base64url')).join('.')
@@ -58,6 +64,8 @@ test.each<[string, Change]>([
   ['for nobody', ({ aud: _, ...claims }) => claims],
   ['for several without an authorized party', (claims) => ({ ...claims, aud: ['app', 'other'] })],
   ['for several with another authorized party', (claims) => ({ ...claims, aud: ['app', 'other'], azp: 'other' })],
+  ['that came with another access token', (claims) => ({ ...claims, at_hash: hashOf('another', 'sha256') })],
+  ['whose at_hash is no text', (claims) => ({ ...claims, at_hash: 1 })],
   ['that is expired', (claims) => ({ ...claims, exp: now() - 60, iat: now() - 360 })],
   ['without an expiry', ({ exp: _, ...claims }) => claims],
   ['whose expiry is no number', (claims) => ({ ...claims, exp: `${now() + 300}` as unknown as number })],
@@ -70,6 +78,25 @@ test.each<[string, Change]>([
   ['of an algorithm that the server does not have', (claims) => `${unsigned(claims, { alg: 'HS256' })}.c2ln`],
 ])('an ID token %s is refused, and nothing is stored', async (_, change) => {
   await refused(change)
+})
+
+test.each([
+  ['ES256', 'sha256'],
+  ['PS384', 'sha384'],
+  ['RS512', 'sha512'],
+  ['EdDSA', 'sha512'],
+])('an ID token of %s may name its access token by %s, and by no other hash', async (alg, algorithm) => {
+  for (const hash of ['sha256', 'sha384', 'sha512']) {
+    const app = startApp({ metadata: { id_token_signing_alg_values_supported: [alg] } })
+    app.server.idToken = (claims) => {
+      const named = { ...claims, at_hash: hashOf('access-token-of-ada', hash) }
+      return `${unsigned(named, { alg })}.${'c2ln'.repeat(20)}`
+    }
+    await comeBack(app)
+    const expected = hash === algorithm ? 'signedIn' : 'signedOut'
+    await app.auth.handleCallback().catch(({ code }) => expect(code).toBe('exchange-failed'))
+    expect(app.auth.session.status).toBe(expected)
+  }
 })
 
 test('an ID token that is not signed is refused whatever the metadata allows', async () => {

@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto'
 import { type AuthorizationCodeFlow, type AuthorizationCodeOptions, authorizationCode } from '@keyturn/core'
-import { generateKeyPair, type JWTPayload, SignJWT } from 'jose'
+import { exportJWK, generateKeyPair, type JWK, type JWTPayload, SignJWT } from 'jose'
 import { type HttpHandler, http } from 'msw'
+import { AuthorizationRequests } from './authorization-requests.ts'
 
 export const ISSUER = 'https://as.example'
 export const REDIRECT_URI = 'https://app.example/callback'
 
-const { privateKey } = await generateKeyPair('ES256')
+const { privateKey, publicKey } = await generateKeyPair('ES256')
 
 /** What the authorization request of a code asked for. */
 interface Grant {
@@ -28,17 +29,26 @@ export interface Answer {
  */
 export class SignInServer {
   readonly #grants = new Map<string, Grant>()
+  readonly #refreshable = new Map<string, Grant>()
   #codes = 0
+  /** How requests come in. */
+  readonly authorizationRequests: AuthorizationRequests = new AuthorizationRequests()
   /** Every request, oldest first. */
-  readonly requests: { path: string; headers: Headers; body: URLSearchParams }[] = []
+  readonly requests: { path: string; headers: Headers; body: URLSearchParams; redirect: RequestRedirect }[] = []
   /** Laid over the metadata. */
   metadata: Record<string, unknown> = {}
   /** Seconds that this server's clock is ahead. */
   ahead = 0
   /** Whether answers tell the time. */
   tellsDate = true
+  /** What answers at `jwks_uri`. */
+  keys: () => JWK[] | Response | Promise<JWK[] | Response> = async () => [await exportJWK(publicKey)]
+  /** Changes what answers a pushed authorization request. */
+  pushed: (body: object) => Response | object | Promise<Response> = (body) => body
+  /** Changes what answers at the UserInfo endpoint. */
+  userInfo: (claims: object, accessToken: string) => Response | object | Promise<Response> = (claims) => claims
   /** Changes the claims of the ID token, or is the ID token. */
-  idToken: (claims: JWTPayload) => JWTPayload | string = (claims) => claims
+  idToken: (claims: JWTPayload) => JWTPayload | string | Promise<string> = (claims) => claims
   /** Changes the successful answer of the token endpoint. */
   tokenResponse: (body: Record<string, unknown>) => Response | object = (body) => body
 
@@ -54,10 +64,7 @@ export class SignInServer {
 
   /** What the user agent comes back with: the authorization response as a URL at the redirect URI. */
   authorize(address: string, { error, parameters = {} }: Answer = {}): string {
-    const { searchParams: asked } = new URL(address)
-    for (const name of asked.keys()) {
-      if (name !== 'resource' && asked.getAll(name).length > 1) throw new Error(`${name} comes twice`)
-    }
+    const asked = this.authorizationRequests.at(address)
     if (asked.get('response_type') !== 'code') throw new Error('response_type')
     if (asked.get('client_id') !== 'app') throw new Error('client_id')
     if (asked.get('code_challenge_method') !== 'S256') throw new Error('code_challenge_method')
@@ -73,11 +80,26 @@ export class SignInServer {
   async answer(request: Request): Promise<Response> {
     const path = new URL(request.url).pathname
     const body = new URLSearchParams(await request.text())
-    this.requests.push({ path, headers: request.headers, body })
+    this.requests.push({ path, headers: request.headers, body, redirect: request.redirect })
     if (path === '/.well-known/openid-configuration') return Response.json(this.#metadata())
+    if (path === '/jwks') {
+      const keys = await this.keys()
+      const headers = { date: new Date(this.#now() * 1000).toUTCString() }
+      return keys instanceof Response ? keys : Response.json({ keys }, this.tellsDate ? { headers } : {})
+    }
+    if (path === '/par') {
+      const uri = this.authorizationRequests.push(body)
+      const answer = await this.pushed({ request_uri: uri, expires_in: 60 })
+      return answer instanceof Response ? answer : Response.json(answer, { status: 201 })
+    }
+    if (path === '/userinfo') {
+      const [, token = ''] = `${request.headers.get('authorization')}`.split('Bearer ')
+      const answer = await this.userInfo({ sub: 'ada', name: 'Ada Lovelace' }, token)
+      return answer instanceof Response ? answer : Response.json(answer)
+    }
     if (path !== '/token') return new Response(undefined, { status: path === '/revoke' ? 200 : 404 })
     const headers = this.tellsDate ? { date: new Date(this.#now() * 1000).toUTCString() } : undefined
-    const grant = this.#redeemable(body)
+    const grant = this.#redeemable(body, request.headers)
     if (grant === undefined)
       return Response.json({ error: 'invalid_grant' }, { status: 400, ...(headers && { headers }) })
     const answer = this.tokenResponse(await this.#tokens(grant))
@@ -90,6 +112,9 @@ export class SignInServer {
       authorization_endpoint: `${ISSUER}/authorize`,
       token_endpoint: `${ISSUER}/token`,
       revocation_endpoint: `${ISSUER}/revoke`,
+      userinfo_endpoint: `${ISSUER}/userinfo`,
+      pushed_authorization_request_endpoint: `${ISSUER}/par`,
+      jwks_uri: `${ISSUER}/jwks`,
       end_session_endpoint: `${ISSUER}/logout`,
       id_token_signing_alg_values_supported: ['ES256'],
       authorization_response_iss_parameter_supported: true,
@@ -97,7 +122,8 @@ export class SignInServer {
     }
   }
 
-  #redeemable(body: URLSearchParams): Grant | undefined {
+  #redeemable(body: URLSearchParams, headers: Headers): Grant | undefined {
+    if (body.get('grant_type') === 'refresh_token') return this.#refreshable.get(body.get('refresh_token') ?? '')
     const grant = this.#grants.get(body.get('code') ?? '')
     const challenge = createHash('sha256')
       .update(body.get('code_verifier') ?? '')
@@ -106,11 +132,12 @@ export class SignInServer {
       grant &&
       !grant.spent &&
       body.get('grant_type') === 'authorization_code' &&
-      body.get('client_id') === 'app' &&
+      (body.get('client_id') === 'app' || headers.has('authorization')) &&
       body.get('redirect_uri') === grant.parameters.get('redirect_uri') &&
       challenge === grant.parameters.get('code_challenge')
     if (!good) return undefined
     grant.spent = true
+    this.#refreshable.set('refresh-token-of-ada', grant)
     return grant
   }
 
@@ -121,7 +148,7 @@ export class SignInServer {
     const nonce = parameters.get('nonce')
     const now = this.#now()
     const claims = { iss: ISSUER, sub: 'ada', aud: 'app', iat: now, exp: now + 300, ...(nonce && { nonce }) }
-    const id = this.idToken(claims)
+    const id = await this.idToken(claims)
     const idToken = typeof id === 'string' ? id : await signed(id)
     return { ...tokens, refresh_token: 'refresh-token-of-ada', id_token: idToken, scope }
   }

@@ -1,97 +1,126 @@
-import { fetchUserInfo, memoryStore, refreshToken, TokenManager } from '@keyturn/core'
+import { fetchUserInfo, OAuthError, refreshToken } from '@keyturn/core'
 import { expect, test } from 'vitest'
-import { rejection } from './sign-in-server.ts'
+import { type App, comeBack, ISSUER, rejection, startApp } from './sign-in-server.ts'
 
-const ISSUER = 'https://as.example'
-
-/** A person who is signed in, at a server whose user info answers like this. */
-function signedIn(answer: (authorization: string | null, request: Request) => Response, metadata = {}) {
-  let issued = 0
-  const urls: string[] = []
-  const grant = async () => ({
-    accessToken: `token-${++issued}`,
-    expiresAt: Date.now() + 3_600_000,
-    claims: { sub: 'ada' },
-  })
-  const auth = new TokenManager(grant, {
-    issuer: ISSUER,
-    clientId: 'page',
-    discovery: false,
-    metadata: { userinfo_endpoint: `${ISSUER}/me`, ...metadata },
-    store: memoryStore(),
-    fetch: async (input, init) => {
-      const request = new Request(input, init)
-      urls.push(request.url)
-      return answer(request.headers.get('authorization'), request)
-    },
-  })
-  return { auth, urls }
+async function signedIn(options: Parameters<typeof startApp>[0] = {}, metadata: object = {}) {
+  const app = startApp(options)
+  app.server.metadata = { ...metadata }
+  await comeBack(app)
+  await app.auth.handleCallback()
+  return app
 }
 
-test('user info comes with the token of the session, and is of its subject', async () => {
-  const { auth, urls } = signedIn((authorization) => Response.json({ sub: 'ada', name: 'Ada', with: authorization }))
-  expect(await fetchUserInfo(auth)).toEqual({ sub: 'ada', name: 'Ada', with: 'Bearer token-1' })
-  expect(urls).toEqual([`${ISSUER}/me`])
+const asked = ({ server }: App) => server.requests.filter(({ path }) => path === '/userinfo')
+
+async function refusal(answer: App['server']['userInfo'], options?: Parameters<typeof startApp>[0]) {
+  const app = await signedIn(options)
+  app.server.userInfo = answer
+  const error = await rejection(fetchUserInfo(app.auth))
+  expect(error).toBeInstanceOf(OAuthError)
+  expect(`${JSON.stringify(error)} ${Object(error).message}`).not.toContain('access-token-of-ada')
+  return { ...app, error, requests: asked(app).length }
+}
+
+test('the claims of the person who is signed in are fetched with the access token', async () => {
+  const app = await signedIn()
+  expect(await fetchUserInfo(app.auth)).toEqual({ sub: 'ada', name: 'Ada Lovelace' })
+  expect(asked(app).map(({ headers }) => headers.get('authorization'))).toEqual(['Bearer access-token-of-ada'])
 })
 
-test('user info of somebody else is refused', async () => {
-  const { auth } = signedIn(() => Response.json({ sub: 'mallory' }))
-  expect(await rejection(fetchUserInfo(auth))).toMatchObject({ code: 'invalid-response', retryable: true })
+test('a token that is refused is renewed once, and the claims come with the next', async () => {
+  const app = await signedIn()
+  app.server.tokenResponse = (body) => ({ ...body, access_token: 'second' })
+  app.server.userInfo = (claims, token) => (token === 'second' ? claims : new Response(undefined, { status: 401 }))
+  expect(await fetchUserInfo(app.auth)).toMatchObject({ sub: 'ada' })
+  expect(asked(app)).toHaveLength(2)
+  expect(app.server.tokenRequests).toHaveLength(2)
 })
 
-test('a token that user info refuses is renewed, and tried once more', async () => {
-  const { auth, urls } = signedIn((authorization) =>
-    authorization === 'Bearer token-1' ? new Response('', { status: 401 }) : Response.json({ sub: 'ada' }),
-  )
-  expect(await fetchUserInfo(auth)).toEqual({ sub: 'ada' })
-  expect(urls).toHaveLength(2)
+test('an endpoint that refuses every token is asked twice, and no more', async () => {
+  let renewed = 0
+  const app = await signedIn()
+  app.server.tokenResponse = (body) => ({ ...body, access_token: `renewed-${renewed++}` })
+  app.server.userInfo = () => new Response(undefined, { status: 401 })
+  expect(await rejection(fetchUserInfo(app.auth))).toMatchObject({ code: 'token-rejected', retryable: true })
+  expect(asked(app)).toHaveLength(2)
+  expect(renewed).toBe(1)
 })
 
-test('user info that refuses every token is asked twice', async () => {
-  const challenge = { 'www-authenticate': 'Bearer error="invalid_token"' }
-  const { auth, urls } = signedIn(() => new Response('', { status: 401, headers: challenge }))
-  const error = await rejection(fetchUserInfo(auth))
-  expect(error).toMatchObject({ code: 'invalid-response', fix: expect.stringContaining('openid') })
-  expect(String(error)).not.toContain('token-')
-  expect(urls).toHaveLength(2)
+test('claims of somebody else are refused', async () => {
+  for (const sub of ['eve', 'ADA', '', 7, null, undefined, ['ada'], { ada: 1 }]) {
+    const { error } = await refusal((claims) => ({ ...claims, sub }))
+    expect(error).toMatchObject({ code: 'invalid-response', retryable: false })
+  }
 })
 
-test.each([
-  ['a web page', () => new Response('<html>')],
-  ['a signed answer', () => new Response('e30.e30.c2ln', { headers: { 'content-type': 'application/jwt' } })],
-  ['no subject', () => Response.json({ name: 'Ada' })],
-  ['a list', () => Response.json([])],
-  ['a redirect', () => new Response('', { status: 302, headers: { location: 'https://evil.example/' } })],
-  ['more than a megabyte', () => new Response(`{"sub":"ada","x":"${'x'.repeat(2_000_000)}"}`)],
-])('%s is no user info, and the token goes nowhere else', async (_, answer) => {
-  const { auth, urls } = signedIn(answer)
-  expect(await rejection(fetchUserInfo(auth))).toMatchObject({ code: 'invalid-response', fix: expect.any(String) })
-  expect(urls.every((url) => url === `${ISSUER}/me`)).toBe(true)
+test.each<[string, () => Response]>([
+  ['HTML with status 200', () => new Response('<html>', { headers: { 'content-type': 'text/html' } })],
+  ['an array', () => Response.json([{ sub: 'ada' }])],
+  ['a text', () => Response.json('ada')],
+  ['null', () => Response.json(null)],
+  ['nothing', () => new Response(undefined, { status: 204 })],
+  ['more than a megabyte', () => Response.json({ sub: 'ada', name: 'x'.repeat(2_000_000) })],
+  ['the right claims with another status', () => Response.json({ sub: 'ada' }, { status: 202 })],
+  ['no permission', () => Response.json({ error: 'insufficient_scope' }, { status: 403 })],
+])('%s is no UserInfo', async (_, answer) => {
+  expect((await refusal(answer)).error).toMatchObject({ code: 'invalid-response' })
 })
 
-test('an endpoint that is missing or insecure is said, and sees no token', async () => {
-  const missing = signedIn(() => Response.json({}), { userinfo_endpoint: undefined })
-  expect(await rejection(fetchUserInfo(missing.auth))).toMatchObject({ code: 'invalid-metadata' })
-  const insecure = signedIn(() => Response.json({}), { userinfo_endpoint: 'http://as.example/me' })
-  expect(await rejection(fetchUserInfo(insecure.auth))).toMatchObject({ code: 'insecure-url' })
-  expect([...missing.urls, ...insecure.urls]).toEqual([])
+test('a redirect is not followed, so that the token goes nowhere else', async () => {
+  const { error, server } = await refusal(() => Response.redirect(`${ISSUER}/elsewhere`, 307))
+  expect(error).toMatchObject({ code: 'invalid-response' })
+  expect(server.requests.at(-1)).toMatchObject({ path: '/userinfo', redirect: 'manual' })
 })
 
-test('an outage of user info is told as one, and the session goes on', async () => {
-  const { auth } = signedIn(() => new Response('', { status: 503 }))
-  await auth.getAccessToken()
-  expect(await rejection(fetchUserInfo(auth))).toMatchObject({ code: 'server-error', retryable: true })
-  expect(auth.session).toMatchObject({ status: 'signedIn', freshness: 'fresh' })
-})
-
-test('where nobody is signed in no user info is asked for', async () => {
-  const auth = refreshToken({
-    issuer: ISSUER,
-    clientId: 'page',
-    refreshToken: 'seed',
-    discovery: false,
-    metadata: { userinfo_endpoint: `${ISSUER}/me`, token_endpoint: `${ISSUER}/token` },
-    fetch: async () => Response.json({ error: 'invalid_grant' }, { status: 400 }),
+test('a signed answer is refused, and the error says what to register', async () => {
+  const answer = () => new Response('a.b.c', { headers: { 'content-type': 'application/jwt; charset=utf-8' } })
+  const { error } = await refusal(answer)
+  expect(error).toMatchObject({
+    code: 'invalid-response',
+    fix: expect.stringContaining('userinfo_signed_response_alg'),
   })
+})
+
+test('an outage may pass, and ends no session', async () => {
+  const { error, auth } = await refusal(() => new Response(undefined, { status: 503 }))
+  expect(error).toMatchObject({ code: 'server-error', retryable: true })
+  expect(auth.session.status).toBe('signedIn')
+})
+
+test('an endpoint that hangs is given up with the time-out', async () => {
+  const { error } = await refusal(() => new Promise<Response>(() => {}), { timeout: 50 })
+  expect(error).toMatchObject({ code: 'timeout' })
+})
+
+test('a caller who goes away gets the reason of the signal', async () => {
+  const app = await signedIn()
+  app.server.userInfo = () => new Promise<Response>(() => {})
+  const controller = new AbortController()
+  const waiting = fetchUserInfo(app.auth, { signal: controller.signal })
+  controller.abort(new Error('left'))
+  await expect(waiting).rejects.toThrow('left')
+})
+
+test('the token goes only where https is', async () => {
+  for (const [userinfo_endpoint, code] of [
+    ['http://as.example/userinfo', 'insecure-url'],
+    [undefined, 'invalid-metadata'],
+  ]) {
+    const app = await signedIn({}, { userinfo_endpoint })
+    expect(await rejection(fetchUserInfo(app.auth))).toMatchObject({ code })
+    expect(asked(app)).toEqual([])
+  }
+})
+
+test('where no ID token says who is signed in nothing is asked', async () => {
+  const app = await signedIn({ scope: 'orders' })
+  expect(await rejection(fetchUserInfo(app.auth))).toMatchObject({ code: 'invalid-options' })
+  expect(asked(app)).toEqual([])
+  const { server } = startApp()
+  const auth = refreshToken({ issuer: ISSUER, clientId: 'app', refreshToken: 'spent', fetch: server.fetch })
   expect(await rejection(fetchUserInfo(auth))).toMatchObject({ code: 'session-ended' })
+})
+
+test('nobody who is signed in has no claims', async () => {
+  expect(await rejection(fetchUserInfo(startApp().auth))).toMatchObject({ name: 'LoginRequiredError' })
 })

@@ -1,14 +1,19 @@
 import * as oauth from 'oauth4webapi'
 import type { TokenRequestChecks } from '../client.ts'
 import { confidential } from '../client-authentication.ts'
-import { within } from '../deadline.ts'
 import { LoginRequiredError, OAuthError, StoreError } from '../errors.ts'
 import { secureUrl } from '../secure-url.ts'
 import type { SourceOptions } from '../source-options.ts'
+import type { StandardSchemaV1 } from '../standard-schema.ts'
 import { TokenManager } from '../token-manager.ts'
 import { tokenParameters } from '../token-parameters.ts'
+import type { Claims } from '../token-set.ts'
 import { isUnderWay, memoryTransactions, type TransactionStore } from '../transaction-store.ts'
 import { type AuthorizationResponse, authorizationResponseIn, stateMark, unusable } from './authorization-response.ts'
+import type { Jarm } from './jarm.ts'
+import type { LoginOptions, LoginResult, LogoutOptions } from './login-options.ts'
+import type { PushedAuthorizationRequests } from './pushed-authorization-requests.ts'
+import type { RequestObject } from './request-object.ts'
 import type { UserAgent } from './user-agent.ts'
 
 export interface AuthorizationCodeOptions extends SourceOptions {
@@ -17,31 +22,15 @@ export interface AuthorizationCodeOptions extends SourceOptions {
   userAgent: UserAgent
   /** Default: in memory. */
   transactions?: TransactionStore | undefined
+  /** `pushedAuthorizationRequests()` (RFC 9126). Default: the user agent takes the request along. */
+  par?: PushedAuthorizationRequests | undefined
+  /** `requestObject(key)` (RFC 9101). Default: the request is not signed. */
+  requestObject?: RequestObject | undefined
+  /** `jarm()`: only authorization responses that are signed are taken. Default: the server's are not. */
+  jarm?: Jarm | undefined
 }
 
 type FlowOptions = AuthorizationCodeOptions & { transactions: TransactionStore }
-
-export interface LoginOptions {
-  /** Any JSON value; comes back from `handleCallback()`. */
-  appState?: unknown
-  /** OpenID Connect Core section 3.1.2.1. */
-  prompt?: string | undefined
-  /** OpenID Connect Core section 3.1.2.1. */
-  loginHint?: string | undefined
-  /** OpenID Connect Core section 3.1.2.1. */
-  acrValues?: string | undefined
-  /** Seconds since the person last proved who they are (OpenID Connect Core section 3.1.2.1). */
-  maxAge?: number | undefined
-  /** Extra authorization-request parameters. They never replace the protocol's own. */
-  parameters?: Record<string, string> | undefined
-}
-
-export interface LogoutOptions {
-  /** OpenID Connect RP-Initiated Logout section 2. */
-  postLogoutRedirectUri?: string | undefined
-  /** `false`: stay here; the session ends here and its tokens are revoked, the server's own session goes on. */
-  endSession?: boolean | undefined
-}
 
 /** How a person gets to the authorization server and back, and what remembers the login meanwhile. */
 export interface LoginRoute {
@@ -49,13 +38,8 @@ export interface LoginRoute {
   transactions: TransactionStore
 }
 
-/** A login that has just come back. */
-export interface LoginResult {
-  readonly appState?: unknown
-}
-
 /** Authorization code with PKCE (RFC 6749 section 4.1, RFC 7636, RFC 9700 section 2.1): a person signs in. */
-export class AuthorizationCodeFlow extends TokenManager {
+export class AuthorizationCodeFlow<C extends Claims = Claims> extends TokenManager<C> {
   readonly #options: FlowOptions
   /** Starts every `state` of this client, so that it knows its own callbacks. */
   readonly #mark: string
@@ -82,18 +66,20 @@ export class AuthorizationCodeFlow extends TokenManager {
     if (!globalThis.crypto?.subtle) {
       throw new OAuthError('insecure-context', 'No WebCrypto', { fix: 'Serve the page over https.' })
     }
-    const { issuer, redirectUri, scope, resource, parameters } = this.#options
-    const endpoint = await this.client.endpoint('authorization_endpoint')
-    if (!endpoint) {
-      throw new OAuthError('invalid-metadata', 'No authorization_endpoint', { fix: 'Set it in metadata.' })
+    const { issuer, redirectUri, scope, resource, parameters, par, requestObject, jarm } = this.#options
+    const endpoint = await this.client.requiredEndpoint('authorization_endpoint')
+    if (!par && (await this.client.metadata()).require_pushed_authorization_requests) {
+      throw new OAuthError('invalid-options', 'No par', { fix: 'Set par: pushedAuthorizationRequests().' })
     }
     const state = this.#mark + oauth.generateRandomState()
-    const codeVerifier = oauth.generateRandomCodeVerifier()
-    const nonce = scope?.split(' ').includes('openid') ? oauth.generateRandomNonce() : undefined
-    const request = tokenParameters(
+    // Verifier and nonce are the same 32 random bytes: one function is enough.
+    const codeVerifier = oauth.generateRandomState()
+    const nonce = scope?.split(' ').includes('openid') ? oauth.generateRandomState() : undefined
+    let request = tokenParameters(
       { scope, resource, parameters: { ...parameters, ...options.parameters } },
       {
         response_type: 'code',
+        response_mode: jarm && 'jwt',
         client_id: this.client.clientId,
         redirect_uri: redirectUri,
         state,
@@ -106,6 +92,8 @@ export class AuthorizationCodeFlow extends TokenManager {
         max_age: maxAge?.toString(),
       },
     )
+    if (requestObject) request = await requestObject(this.client, request)
+    if (par) request = await par(this.client, request)
     const transaction = { codeVerifier, nonce, maxAge, issuer, redirectUri, appState, createdAt: Date.now() }
     await this.#remembered(route, (transactions) => transactions.put(state, transaction))
     await this.#leaveFor(route, endpoint, request)
@@ -117,9 +105,9 @@ export class AuthorizationCodeFlow extends TokenManager {
    * cannot be used (RFC 6749 section 4.1.2.1, RFC 9207). One URL is handled once, however often this is called.
    */
   handleCallback(): Promise<LoginResult | undefined> {
-    const { userAgent, redirectUri } = this.#options
+    const { userAgent, redirectUri, jarm } = this.#options
     const { url } = userAgent
-    const answer = authorizationResponseIn(url, redirectUri)
+    const answer = (jarm?.responseIn ?? authorizationResponseIn)(url, redirectUri)
     // While the last response is redeemed its address is clean already.
     if (url !== this.#url && (answer || !this.#underWay)) {
       this.#url = url
@@ -140,11 +128,8 @@ export class AuthorizationCodeFlow extends TokenManager {
     route: Pick<LoginRoute, 'userAgent'> = this.#options,
   ): Promise<void> {
     const { client } = this
-    const late = () => new Error('no answer')
     const inTime = <T>(step: Promise<T>) =>
-      within(client.timeout, late, () => step).catch(({ message }) =>
-        this.warnings.warn(`Signed out here only: ${message}`),
-      )
+      client.inTime(() => step).catch(({ message }) => this.warnings.warn(`Signed out here only: ${message}`))
     const ending = this.end()
     const [{ records }, endpoint] = await Promise.all([
       ending,
@@ -170,7 +155,7 @@ export class AuthorizationCodeFlow extends TokenManager {
     route: LoginRoute = this.#options,
   ): Promise<LoginResult | undefined> {
     const { client } = this
-    const { issuer, resource, parameters, scope } = this.#options
+    const { issuer, resource, parameters, scope, jarm } = this.#options
     const state = response.get('state') ?? ''
     // With no login under way, an answer that does not have our form of state is somebody else's.
     const ours =
@@ -190,12 +175,15 @@ export class AuthorizationCodeFlow extends TokenManager {
     }
     try {
       const server = await client.metadata()
-      const code = oauth.validateAuthResponse(server, { client_id: client.clientId }, response, state).get('code')
+      const answer = jarm
+        ? await jarm.validated(client, response, state)
+        : oauth.validateAuthResponse(server, { client_id: client.clientId }, response, state)
+      const code = answer.get('code')
       if (!code || response.size > new Set(response.keys()).size) throw new Error('no code, or a repeated parameter')
       const { redirectUri: redirect_uri, codeVerifier: code_verifier, nonce, maxAge } = transaction
       const request = tokenParameters({ resource, parameters }, { code, redirect_uri, code_verifier })
-      const process: TokenRequestChecks['process'] = (as, who, answer) =>
-        oauth.processAuthorizationCodeResponse(as, who, answer, {
+      const process: TokenRequestChecks['process'] = (as, who, tokens) =>
+        oauth.processAuthorizationCodeResponse(as, who, tokens, {
           expectedNonce: nonce ?? oauth.expectNoNonce,
           maxAge: maxAge ?? oauth.skipAuthTimeCheck,
         })
@@ -230,6 +218,10 @@ export class AuthorizationCodeFlow extends TokenManager {
 }
 
 /** A person signs in: authorization code with PKCE. Throws an `OAuthError` for options that cannot work. */
+export function authorizationCode<C extends object>(
+  options: AuthorizationCodeOptions & { claims: StandardSchemaV1<unknown, C> },
+): AuthorizationCodeFlow<Claims & C>
+export function authorizationCode(options: AuthorizationCodeOptions): AuthorizationCodeFlow
 export function authorizationCode(options: AuthorizationCodeOptions): AuthorizationCodeFlow {
   const { userAgent, transactions = memoryTransactions() } = options
   if (!userAgent) {
