@@ -55,18 +55,29 @@ export class KeptFlows<C extends Claims> {
 
   /** The session as it is known, once the store has been read. Rejects with a `StoreError` where that cannot be. */
   async at(sessionKey: string): Promise<AuthorizationCodeFlow<C>> {
-    const kept = this.#kept.get(sessionKey) ?? this.#open(sessionKey)
-    // What hears of no changes has to look each time; it gets neither timers nor watchers, and so needs no end.
-    if (kept.place.store.watch) this.keep(sessionKey, kept)
-    else await kept.flow[Symbol.asyncDispose]()
-    await kept.flow.handleCallback()
-    if (kept.place.isRead || kept.flow.session.status === 'signedIn') return kept.flow
+    const { flow, place } = this.take(sessionKey)
+    await flow.handleCallback()
+    if (place.isRead || flow.session.status === 'signedIn') return flow
     this.#drop(sessionKey)
-    throw new StoreError('The session cannot be read', { cause: kept.place.error })
+    throw new StoreError('The session cannot be read', { cause: place.error })
+  }
+
+  /** The session as far as it is known. */
+  take(sessionKey: string): PlacedFlow<C> {
+    const placed = this.#kept.get(sessionKey) ?? this.#open(sessionKey)
+    this.keep(sessionKey, placed)
+    return placed
   }
 
   keep(sessionKey: string, placed: PlacedFlow<C>): void {
+    const { flow, place } = placed
+    if (this.#kept.get(sessionKey)?.flow !== flow) this.#drop(sessionKey)
     this.#kept.delete(sessionKey)
+    if (!place.store.watch) {
+      // What hears of no changes has to look each time: it is not kept, and without timers needs no end.
+      void flow[Symbol.asyncDispose]()
+      return
+    }
     this.#kept.set(sessionKey, { ...placed, usedAt: performance.now() })
     for (const oldest of this.#kept.keys()) {
       if (this.#kept.size <= MOST) break
@@ -75,16 +86,11 @@ export class KeptFlows<C extends Claims> {
     this.#timer ??= setTimeout(() => this.#sweep(), IDLE).unref()
   }
 
-  /** Takes the session out of the store and out of memory. */
+  /** Takes the session out of the store, and then out of memory. */
   async forget(sessionKey: string): Promise<void> {
-    const { flow, place } = this.#kept.get(sessionKey) ?? this.#open(sessionKey)
-    this.#kept.delete(sessionKey)
-    await flow[Symbol.asyncDispose]()
-    const { store } = place
-    await store.lock('', async () => {
-      const record = await store.get('')
-      if (record) await store.replace('', record.version, undefined)
-    })
+    const { flow, place } = this.take(sessionKey)
+    await flow.client.inTime(() => removeFrom(place.store), 'The session was not removed')
+    this.#drop(sessionKey)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -105,5 +111,13 @@ export class KeptFlows<C extends Claims> {
     const kept = this.#kept.get(sessionKey)
     this.#kept.delete(sessionKey)
     void kept?.flow[Symbol.asyncDispose]()
+  }
+}
+
+async function removeFrom(store: TokenStore): Promise<void> {
+  // A renewal may write in between; it finds out that the session is gone when it writes again.
+  for (let tries = 0; tries < 10; tries++) {
+    const record = await store.get('')
+    if (!record || (await store.replace('', record.version, undefined))) return
   }
 }

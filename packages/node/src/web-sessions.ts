@@ -7,7 +7,8 @@ import {
   type LoginOptions,
   type LogoutOptions,
   OAuthError,
-  type TokenManager,
+  type StandardSchemaV1,
+  StoreError,
   type TokenStore,
   type UserAgent,
 } from '@keyturn/core'
@@ -33,7 +34,7 @@ export interface WebSessionsOptions
 /** What became of a login that came back. `headers` belong to whatever the app answers. */
 export interface WebCallback<C extends Claims = Claims> {
   /** The session that has begun; undefined where no login came back, or it cannot be used. */
-  readonly auth?: TokenManager<C>
+  readonly auth?: AuthorizationCodeFlow<C>
   /** What `login()` was given. */
   readonly appState?: unknown
   /** Why the login that came back cannot be used. */
@@ -48,7 +49,7 @@ export interface WebSessions<C extends Claims = Claims> {
   /** For the route of `redirectUri`. A response that cannot be used is no rejection: its cookies have to go, too. */
   handleCallback(request: WebRequest): Promise<WebCallback<C>>
   /** The session of who sent this request; undefined: nobody is signed in. Rejects with a `StoreError`. */
-  of(request: WebRequest): Promise<TokenManager<C> | undefined>
+  of(request: WebRequest): Promise<AuthorizationCodeFlow<C> | undefined>
   /** Ends the session here and at the server; answers only a POST of the app's own pages. */
   logout(request: WebRequest, options?: LogoutOptions): Promise<Response>
   /** Stops timers and watchers; the sessions stay in the store. */
@@ -62,6 +63,10 @@ const SESSION = 'session'
  * never in the browser, which has a cookie that only this app can read. Takes and gives what all frameworks have. Throws
  * an `OAuthError` for options that cannot work.
  */
+export function webSessions<C extends object>(
+  options: WebSessionsOptions & { claims: StandardSchemaV1<unknown, C> },
+): WebSessions<Claims & C>
+export function webSessions(options: WebSessionsOptions): WebSessions
 export function webSessions(options: WebSessionsOptions): WebSessions {
   const { store, cookieKey, cookieMaxAge = 604_800, onWarning, ...shared } = options
   const { issuer, clientId, redirectUri } = options
@@ -72,9 +77,8 @@ export function webSessions(options: WebSessionsOptions): WebSessions {
     if (onWarning) onWarning(message)
     else console.warn(`keyturn: ${message}`)
   }
-  const nowhere = redirectTo(new Headers())
   /** Belongs to nobody: begins all logins, and its client is everybody's. */
-  const lead = authorizationCode({ ...shared, onWarning: warn, userAgent: nowhere })
+  const lead = authorizationCode({ ...shared, onWarning: warn, userAgent: nobody })
   const { client } = lead
   const { origin, protocol, href } = new URL(redirectUri)
   const cookies = new SealedCookies({
@@ -89,7 +93,7 @@ export function webSessions(options: WebSessionsOptions): WebSessions {
     const place = placeOf(store, sessionKey)
     return { place, flow: authorizationCode({ ...shared, ...route, client, onWarning: warn, store: place.store }) }
   }
-  const flows = new KeptFlows((sessionKey) => open(() => sessionKey, { userAgent: nowhere }))
+  const flows = new KeptFlows((sessionKey) => open(() => sessionKey, { userAgent: nobody }))
   const underWay = new Map<string, Promise<WebCallback>>()
 
   function sessionKeyOf(request: WebRequest): string | undefined {
@@ -111,21 +115,27 @@ export function webSessions(options: WebSessionsOptions): WebSessions {
       headers,
       comesBack: async (login) => {
         sessionKey = login.sessionKey
-        return (await placed.place.store.get('')) === undefined // else its response has been used
+        const found = await client.inTime(() => placed.place.store.get(''), 'The store of sessions does not answer')
+        return found === undefined // else its response has been used
       },
     })
-    const userAgent = { ...redirectTo(headers), url: new URL(queryOf(request), href).href }
+    const userAgent = { ...nobody, url: new URL(queryOf(request), href).href }
     const placed = open(() => sessionKey, { userAgent, transactions })
+    const { flow } = placed
     try {
-      const returned = await placed.flow.handleCallback()
-      if (!returned) return { headers }
+      const returned = await flow.handleCallback()
+      if (!returned) {
+        await flow[Symbol.asyncDispose]()
+        return { headers }
+      }
       cookies.put(headers, SESSION, sessionKey, cookieMaxAge)
       flows.keep(sessionKey, placed)
       const before = sessionKeyOf(request)
       // Not revoked: at many servers that would end the new one, too.
       if (before !== undefined) await forget(before)
-      return { auth: placed.flow, appState: returned.appState, headers }
+      return { auth: flow, appState: returned.appState, headers }
     } catch (error) {
+      await flow[Symbol.asyncDispose]()
       if (error instanceof InvalidCallbackError) return { error, headers }
       throw told(error)
     }
@@ -143,7 +153,10 @@ export function webSessions(options: WebSessionsOptions): WebSessions {
 
     async handleCallback(request) {
       // A reload while the response is redeemed: its answer is the one that the browser takes.
-      const cameTwice = JSON.stringify([queryOf(request), webLoginsOf(cookies, request).map((login) => login.sessionKey)])
+      const cameTwice = JSON.stringify([
+        queryOf(request),
+        webLoginsOf(cookies, request).map((login) => login.sessionKey),
+      ])
       const callback = underWay.get(cameTwice) ?? comeBack(request).finally(() => underWay.delete(cameTwice))
       underWay.set(cameTwice, callback)
       const result = await callback
@@ -164,8 +177,8 @@ export function webSessions(options: WebSessionsOptions): WebSessions {
       cookies.remove(headers, cookies.name(SESSION))
       const sessionKey = sessionKeyOf(request)
       if (sessionKey !== undefined) {
-        const auth = await flows.at(sessionKey)
-        await auth.logout(logoutOptions, { userAgent: redirectTo(headers) })
+        const { flow } = flows.take(sessionKey)
+        await flow.logout(logoutOptions, { userAgent: redirectTo(headers) })
         await forget(sessionKey)
       }
       return new Response(null, { status: 303, headers })
@@ -179,10 +192,19 @@ export function webSessions(options: WebSessionsOptions): WebSessions {
 
 /** A browser that is on its way through this server: it goes where the answer says. */
 function redirectTo(headers: Headers): UserAgent {
-  return { url: '', navigate: (url) => headers.set('location', url), replaceUrl() {} }
+  return { ...nobody, navigate: (url) => headers.set('location', url) }
+}
+
+/** Where no request is being answered there is no browser that could be sent anywhere. */
+const nobody: UserAgent = {
+  url: '',
+  navigate() {
+    throw new Error('Call login() and logout() of the sessions, with the request')
+  },
+  replaceUrl() {},
 }
 
 /** Core says of every failure that the login cannot be remembered; ours says why. */
 function told(error: unknown): unknown {
-  return error instanceof OAuthError && error.cause instanceof OAuthError ? error.cause : error
+  return error instanceof StoreError && error.cause instanceof OAuthError ? error.cause : error
 }

@@ -207,7 +207,11 @@ export class AuthorizationCodeFlow<C extends Claims = Claims> extends TokenManag
     }
   }
 
-  async #leaveFor({ userAgent }: Pick<LoginRoute, 'userAgent'>, endpoint: URL, parameters: URLSearchParams): Promise<void> {
+  async #leaveFor(
+    { userAgent }: Pick<LoginRoute, 'userAgent'>,
+    endpoint: URL,
+    parameters: URLSearchParams,
+  ): Promise<void> {
     for (const [name, value] of parameters) endpoint.searchParams.append(name, value)
     try {
       await userAgent.navigate(endpoint.href)
