@@ -1,12 +1,13 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { isUnderWay, type Transaction, type TransactionStore } from '@keyturn/core'
-import type { SealedCookies } from './sealed-cookies.ts'
+import { MOST_BYTES, type SealedCookies } from './sealed-cookies.ts'
 import type { WebRequest } from './web-request.ts'
 
 /** A login that one browser has under way. */
 export interface WebLogin {
   readonly cookie: string
   readonly until: number
+  readonly bytes: number
   readonly state: string
   /** Of the session that it will begin: drawn with the login, so that no session can be laid in wait for a person. */
   readonly sessionKey: string
@@ -15,18 +16,16 @@ export interface WebLogin {
 
 /** Seconds that a login may take: as long as core lets one be under way. */
 const LIFETIME = 3600
-/** How many one browser may have under way: a further one takes the place of the oldest. */
-const MOST = 5
 
 const LOGIN = 'login-'
 
 /** The logins that the browser which sent this request has under way, oldest first. */
 export function webLoginsOf(cookies: SealedCookies, request: WebRequest): WebLogin[] {
-  const logins = cookies.opened(request).flatMap(({ name, until, value }) => {
+  const logins = cookies.opened(request).flatMap(({ name, until, bytes, value }) => {
     if (!name.startsWith(cookies.name(LOGIN)) || !Array.isArray(value)) return []
     const [state, sessionKey, transaction]: unknown[] = value
     if (typeof state !== 'string' || typeof sessionKey !== 'string' || !isUnderWay(transaction)) return []
-    return [{ cookie: name, until, state, sessionKey, transaction }]
+    return [{ cookie: name, until, bytes, state, sessionKey, transaction }]
   })
   return logins.sort((one, other) => one.until - other.until)
 }
@@ -58,9 +57,13 @@ export function cookieTransactions({
 }: CookieTransactionsOptions): TransactionStore {
   return {
     put(state, transaction) {
-      for (const { cookie } of logins.slice(0, Math.max(0, logins.length - MOST + 1))) cookies.remove(headers, cookie)
       const kind = LOGIN + createHash('sha256').update(state).digest('hex').slice(0, 16)
-      cookies.put(headers, kind, [state, newSessionKey(), transaction], LIFETIME)
+      // Servers refuse requests with too long headers: the oldest logins make room.
+      let room = MOST_BYTES - cookies.put(headers, kind, [state, newSessionKey(), transaction], LIFETIME)
+      for (const login of logins.toReversed()) {
+        room -= login.bytes
+        if (room < 0) cookies.remove(headers, login.cookie)
+      }
     },
     async take(state) {
       const login = logins.find((one) => one.state === state)

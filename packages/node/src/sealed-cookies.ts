@@ -11,6 +11,8 @@ export interface OpenedCookie {
   readonly name: string
   /** Epoch milliseconds. */
   readonly until: number
+  /** Of name and value. */
+  readonly bytes: number
   readonly value: unknown
 }
 
@@ -26,17 +28,19 @@ export interface SealedCookiesOptions {
 /** The least length of a key. */
 const KEY_LENGTH = 32
 /** What browsers keep at most of a cookie's name and value (RFC 6265 section 6.1). */
-const MOST_BYTES = 4096
+export const MOST_BYTES = 4096
 
 /** Cookies that nobody else can read, make, rename or prolong: AES-256-GCM, bound to their name and their end. */
 export class SealedCookies {
+  readonly #newest: Buffer
   readonly #keys: Buffer[]
   readonly #prefix: string
   readonly #secure: boolean
 
   constructor({ keys, client, secure }: SealedCookiesOptions) {
-    this.#keys = keys.map(derived)
-    if (keys.length === 0) throw unusableKey()
+    const [newest, ...older] = keys
+    this.#newest = derived(newest)
+    this.#keys = [this.#newest, ...older.map(derived)]
     const mark = createHash('sha256').update(JSON.stringify(client)).digest('hex').slice(0, 8)
     // The prefix keeps other hosts of the site, and what came over http, from planting one (RFC 6265bis section 4.1.3.2).
     this.#prefix = `${secure ? '__Host-' : ''}keyturn-${mark}-`
@@ -56,23 +60,25 @@ export class SealedCookies {
         const content = opened(key, text, name)
         if (!Array.isArray(content) || content.length !== 2) continue
         const [until, value]: unknown[] = content
-        return typeof until === 'number' && until > Date.now() ? [{ name, until, value }] : []
+        const bytes = name.length + text.length
+        return typeof until === 'number' && until > Date.now() ? [{ name, until, bytes, value }] : []
       }
       return []
     })
   }
 
-  /** Sets one for so many seconds. Throws an `OAuthError` for one that browsers would drop. */
-  put(headers: Headers, kind: string, value: unknown, maxAge: number): void {
-    const [key] = this.#keys
+  /** Sets one for so many seconds, and tells its bytes. Throws an `OAuthError` for one that browsers would drop. */
+  put(headers: Headers, kind: string, value: unknown, maxAge: number): number {
     const name = this.name(kind)
-    const text = key && sealed(key, JSON.stringify([Date.now() + maxAge * 1000, value]), name)
-    if (!text || name.length + text.length > MOST_BYTES) {
+    const text = sealed(this.#newest, JSON.stringify([Date.now() + maxAge * 1000, value]), name)
+    const bytes = name.length + text.length
+    if (bytes > MOST_BYTES) {
       throw new OAuthError('invalid-options', 'The login does not fit into a cookie', {
-        fix: 'Keep appState below 1,500 bytes.',
+        fix: 'Keep appState below 2,000 bytes.',
       })
     }
     this.#set(headers, `${name}=${text}`, maxAge)
+    return bytes
   }
 
   remove(headers: Headers, name: string): void {
@@ -86,12 +92,10 @@ export class SealedCookies {
 }
 
 function derived(key: unknown): Buffer {
-  if (!(typeof key === 'string' || key instanceof Uint8Array) || key.length < KEY_LENGTH) throw unusableKey()
+  if (!(typeof key === 'string' || key instanceof Uint8Array) || key.length < KEY_LENGTH) {
+    throw new OAuthError('invalid-options', 'cookieKey is missing or too short', {
+      fix: 'Set cookieKey to 32 random bytes, or to 32 random characters or more.',
+    })
+  }
   return Buffer.from(hkdfSync('sha256', key, '', 'keyturn 1 cookies', KEY_LENGTH))
-}
-
-function unusableKey(): OAuthError {
-  return new OAuthError('invalid-options', 'cookieKey is missing or too short', {
-    fix: 'Set cookieKey to 32 random bytes, or to 32 random characters or more.',
-  })
 }

@@ -82,7 +82,7 @@ export function webSessions(options: WebSessionsOptions): WebSessions {
   const { client } = lead
   const { origin, protocol, href } = new URL(redirectUri)
   const cookies = new SealedCookies({
-    keys: typeof cookieKey === 'string' || cookieKey instanceof Uint8Array ? [cookieKey] : cookieKey,
+    keys: [cookieKey].flat(),
     client: [issuer, clientId],
     secure: protocol === 'https:',
   })
