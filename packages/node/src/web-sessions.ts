@@ -115,7 +115,11 @@ export function webSessions(options: WebSessionsOptions): WebSessions {
       headers,
       comesBack: async (login) => {
         sessionKey = login.sessionKey
-        const found = await client.inTime(() => placed.place.store.get(''), 'The store of sessions does not answer')
+        const found = await client
+          .inTime(() => placed.place.store.get(''))
+          .catch((cause) => {
+            throw new StoreError('The sessions cannot be read', { cause })
+          })
         return found === undefined // else its response has been used
       },
     })
