@@ -5,12 +5,13 @@ const passwords: Record<string, string> = { ada: 'lovelace', alan: 'turing' }
 /** Somebody's browser without its pages: a jar of cookies, and redirects that are followed by hand. */
 export class Visitor {
   readonly origin: string
-  readonly cookies: Map<string, string> = new Map()
+  readonly cookies: Map<string, string>
   /** Every `Set-Cookie` that came, oldest first. */
   readonly received: string[] = []
 
-  constructor(origin: string) {
+  constructor(origin: string, cookies: Map<string, string> = new Map()) {
     this.origin = origin
+    this.cookies = cookies
   }
 
   async fetch(path: string, init: RequestInit = {}): Promise<Response> {
@@ -46,8 +47,6 @@ export class Visitor {
 
   /** The same browser as it is now. */
   copy(): Visitor {
-    const other = new Visitor(this.origin)
-    for (const [name, value] of this.cookies) other.cookies.set(name, value)
-    return other
+    return new Visitor(this.origin, new Map(this.cookies))
   }
 }

@@ -24,12 +24,16 @@ export interface World {
   stop(): Promise<void>
 }
 
-export async function startWorld(): Promise<World> {
-  // The address has to be known before there is an app at it.
+export async function freePort(): Promise<number> {
   const placeholder = createServer().listen(0, '127.0.0.1')
   await once(placeholder, 'listening')
   const { port } = Object(placeholder.address())
   placeholder.close()
+  return port
+}
+
+export async function startWorld(): Promise<World> {
+  const port = await freePort() // the address has to be known before there is an app at it
   const origin = `http://127.0.0.1:${port}`
   let server: AuthorizationServer
   const api = await startApi({ issuer: () => server.issuer })
