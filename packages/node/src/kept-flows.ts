@@ -71,7 +71,6 @@ export class KeptFlows<C extends Claims> {
 
   keep(sessionKey: string, placed: PlacedFlow<C>): void {
     const { flow, place } = placed
-    if (this.#kept.get(sessionKey)?.flow !== flow) this.#drop(sessionKey)
     this.#kept.delete(sessionKey)
     if (!place.store.watch) {
       // What hears of no changes has to look each time: it is not kept, and without timers needs no end.

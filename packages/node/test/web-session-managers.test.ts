@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { fileStore, memoryStore, StoreError, type TokenStore } from '@keyturn/node'
 import { afterAll, afterEach, beforeAll, expect, onTestFinished, test, vi } from 'vitest'
 import type { AuthorizationServer } from '../../../examples/playground/src/authorization-server.ts'
-import { SignInServer } from '../../core/test/sign-in-server.ts'
+import { ISSUER, SignInServer } from '../../core/test/sign-in-server.ts'
 import { startServer, startSessions, Visitor } from './web-app.ts'
 
 let server: AuthorizationServer
@@ -45,6 +45,13 @@ function observed(store = memoryStore()) {
     },
   }
   return { state, store: whole }
+}
+
+/** An authorization server in memory: no socket of its own, and quick. */
+function withoutNetwork(store: TokenStore) {
+  const fake = new SignInServer()
+  const options = { store, fetch: fake.fetch, clientId: 'app', clientSecret: undefined }
+  return { fake, sessions: startSessions({ issuer: ISSUER }, options) }
 }
 
 test('fifty requests of one person at once, to two processes, renew once', async () => {
@@ -108,6 +115,34 @@ test('who is idle for ten minutes costs no timer and no watcher, and is signed i
   expect([state.watchers, vi.getTimerCount()]).toEqual([0, 0])
 })
 
+/** The long timers that are set from now on, and those that are stopped. */
+function observedTimers() {
+  const [set, stopped] = [vi.spyOn(globalThis, 'setTimeout'), vi.spyOn(globalThis, 'clearTimeout')]
+  onTestFinished(() => {
+    set.mockRestore()
+    stopped.mockRestore()
+  })
+  const long = () => set.mock.results.filter((_, i) => Number(set.mock.calls[i]?.[1]) > 20_000)
+  return { set: () => long().map(({ value }) => value), stopped: () => stopped.mock.calls.map(([timer]) => timer) }
+}
+
+test('no timer of a session keeps the process alive', async () => {
+  const timers = observedTimers()
+  await new Visitor().signIn(startSessions(server))
+  expect(timers.set().map((timer) => timer.hasRef())).toEqual([false, false]) // its renewal, its idleness
+})
+
+test('a session in a store that tells of no changes costs no timer', async () => {
+  const timers = observedTimers()
+  const { get, replace, lock } = memoryStore()
+  const sessions = startSessions(server, { store: { get, replace, lock } })
+  const visitor = new Visitor()
+  await visitor.signIn(sessions)
+  await (await sessions.of(visitor.request()))?.getAccessToken()
+  expect(timers.set()).toHaveLength(1)
+  expect(timers.stopped()).toEqual(expect.arrayContaining(timers.set()))
+})
+
 test('logins that came to nothing, and addresses without a response, leave no watcher', async () => {
   const { state, store } = observed()
   const sessions = startSessions(server, { store })
@@ -119,11 +154,7 @@ test('logins that came to nothing, and addresses without a response, leave no wa
 
 test('however many are here, a thousand managers at most are kept, discovery is asked once, and all are signed in', async () => {
   const { state, store } = observed()
-  const fake = new SignInServer()
-  const sessions = startSessions(
-    { issuer: 'https://as.example' },
-    { store, fetch: fake.fetch, clientId: 'app', clientSecret: undefined },
-  )
+  const { fake, sessions } = withoutNetwork(store)
   const visitors = [...Array(1010).keys()].map(() => new Visitor())
   for (const visitor of visitors) await visitor.arrive(sessions, fake.authorize(await visitor.leave(sessions)))
   expect(state.watchers).toBe(1000)
@@ -179,12 +210,8 @@ test('who signs out while the store fails is signed out here at once, and in the
 })
 
 test('what is wrong for all is said once, not once a person', async () => {
-  const fake = new SignInServer()
+  const { fake, sessions } = withoutNetwork(memoryStore())
   fake.tokenResponse = ({ refresh_token, ...body }) => body
-  const sessions = startSessions(
-    { issuer: 'https://as.example' },
-    { fetch: fake.fetch, clientId: 'app', clientSecret: undefined },
-  )
   for (const visitor of [new Visitor(), new Visitor(), new Visitor()]) {
     await visitor.arrive(sessions, fake.authorize(await visitor.leave(sessions)))
   }

@@ -1,5 +1,12 @@
-import { InvalidCallbackError, memoryStore, webSessions } from '@keyturn/node'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import {
+  InvalidCallbackError,
+  jarm,
+  memoryStore,
+  pushedAuthorizationRequests,
+  type StandardSchemaV1,
+  webSessions,
+} from '@keyturn/node'
+import { afterAll, beforeAll, expect, expectTypeOf, test } from 'vitest'
 import type { AuthorizationServer } from '../../../examples/playground/src/authorization-server.ts'
 import { COOKIE_KEY, REDIRECT_URI, startServer, startSessions, Visitor } from './web-app.ts'
 
@@ -166,6 +173,26 @@ test('what is too short for a key, or is none, is refused at once', () => {
   for (const cookieKey of [undefined, '', 'short', new Uint8Array(31), [], [COOKIE_KEY, 'short']]) {
     expect(() => webSessions({ ...options, cookieKey: cookieKey as string })).toThrow(/cookieKey/)
   }
+})
+
+test('requests that are pushed, responses that are signed and claims that are checked go the same way', async () => {
+  const validate = () => ({ value: { role: 'countess' } })
+  const claims: StandardSchemaV1<unknown, { role: string }> = { '~standard': { version: 1, vendor: 'test', validate } }
+  const sessions = startSessions(server, { par: pushedAuthorizationRequests(), jarm: jarm(), claims })
+  const visitor = new Visitor()
+  const address = await visitor.comeBack(sessions)
+  expect([...new URL(address).searchParams.keys()]).toEqual(['response'])
+  const elsewhere = await new Visitor().arrive(sessions, address)
+  expect(elsewhere.error?.code).toBe('invalid-state')
+  const { auth } = await visitor.arrive(sessions, address)
+  expect(auth?.session).toMatchObject({ status: 'signedIn', claims: { sub: 'ada', role: 'countess' } })
+  const options = { issuer: server.issuer, clientId: 'web', redirectUri: REDIRECT_URI, store: memoryStore() }
+  const typed = webSessions({ ...options, cookieKey: COOKIE_KEY, claims })
+  const role = async () => {
+    const session = (await typed.of(visitor.request()))?.session
+    return session?.status === 'signedIn' ? session.claims?.role : undefined
+  }
+  expectTypeOf(role).returns.resolves.toEqualTypeOf<string | undefined>()
 })
 
 test('a session alone can send nobody anywhere: that takes a request', async () => {
