@@ -70,6 +70,11 @@ export function webSessions(options: WebSessionsOptions): WebSessions
 export function webSessions(options: WebSessionsOptions): WebSessions {
   const { store, cookieKey, cookieMaxAge = 604_800, onWarning, ...shared } = options
   const { issuer, clientId, redirectUri } = options
+  if (!store || !Number.isInteger(cookieMaxAge) || cookieMaxAge < 1) {
+    throw new OAuthError('invalid-options', `${store ? 'cookieMaxAge' : 'store'} cannot be used`, {
+      fix: 'Give a store, and cookieMaxAge in whole seconds.',
+    })
+  }
   const warned = new Set<string>()
   const warn = (message: string) => {
     if (warned.has(message) || warned.size >= 1000) return
@@ -78,7 +83,7 @@ export function webSessions(options: WebSessionsOptions): WebSessions {
     else console.warn(`keyturn: ${message}`)
   }
   /** Belongs to nobody: begins all logins, and its client is everybody's. */
-  const lead = authorizationCode({ ...shared, onWarning: warn, userAgent: nobody })
+  const lead = authorizationCode({ ...shared, store, onWarning: warn, userAgent: nobody })
   const { client } = lead
   const { origin, protocol, href } = new URL(redirectUri)
   const cookies = new SealedCookies({

@@ -13,7 +13,7 @@ afterEach(() => {
   vi.useRealTimers()
 })
 
-test('a cookie of which a character was changed, that was renamed or sealed with another key counts as none', async () => {
+test('a cookie of which a character was changed, or that was sealed with another key, counts as none', async () => {
   const store = memoryStore()
   const sessions = startSessions(server, { store })
   const visitor = new Visitor()
@@ -34,11 +34,22 @@ test('a cookie of which a character was changed, that was renamed or sealed with
     other.cookies.set(sessionCookie, value)
     expect(await other.name(sessions)).toBeUndefined()
   }
-  const renamed = new Visitor()
-  renamed.cookies.set(loginCookie, text)
-  expect(await renamed.name(sessions)).toBeUndefined()
   const stranger = startSessions(server, { store, cookieKey: randomBytes(32) })
   expect([await visitor.name(stranger), await visitor.name(sessions)]).toEqual([undefined, 'ada'])
+})
+
+test('a cookie under another name counts as none, be it of another client of the same app', async () => {
+  const store = memoryStore()
+  const sessions = startSessions(server, { store })
+  const visitor = new Visitor()
+  await visitor.signIn(sessions)
+  const text = [...visitor.cookies.values()].at(-1) ?? ''
+  const other = startSessions(server, { store, clientId: 'other' })
+  const answer = await other.logout(new Visitor().request('/logout', { method: 'POST' }))
+  const renamed = new Visitor()
+  renamed.cookies.set(`${answer.headers.get('set-cookie')}`.replace(/=.*/, ''), text)
+  expect([...renamed.cookies.keys()]).toEqual([expect.stringMatching(/-session$/)])
+  expect([await renamed.name(other), await visitor.name(sessions)]).toEqual([undefined, 'ada'])
 })
 
 test('a key is changed without signing anybody out: the first of a list seals, all of them open', async () => {

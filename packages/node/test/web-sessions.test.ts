@@ -175,6 +175,16 @@ test('what is too short for a key, or is none, is refused at once', () => {
   }
 })
 
+test('a store that is none and a life that is no number of seconds are refused at once', () => {
+  const options = { issuer: server.issuer, clientId: 'web', redirectUri: REDIRECT_URI, cookieKey: COOKIE_KEY }
+  for (const store of [undefined, {}]) {
+    expect(() => webSessions({ ...options, store: store as never })).toThrow(/store/)
+  }
+  for (const cookieMaxAge of [0, -1, 1.5, Number.NaN]) {
+    expect(() => webSessions({ ...options, store: memoryStore(), cookieMaxAge })).toThrow(/cookieMaxAge/)
+  }
+})
+
 test('requests that are pushed, responses that are signed and claims that are checked go the same way', async () => {
   const validate = () => ({ value: { role: 'countess' } })
   const claims: StandardSchemaV1<unknown, { role: string }> = { '~standard': { version: 1, vendor: 'test', validate } }
