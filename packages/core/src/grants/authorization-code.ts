@@ -127,7 +127,10 @@ export class AuthorizationCodeFlow<C extends Claims = Claims> extends TokenManag
   }
 
   /** Ends the session: here at once, then its tokens at the server (RFC 7009), then the server's own session. */
-  async logout({ postLogoutRedirectUri, endSession = true }: LogoutOptions = {}): Promise<void> {
+  async logout(
+    { postLogoutRedirectUri, endSession = true }: LogoutOptions = {},
+    route: Pick<LoginRoute, 'userAgent'> = this.#options,
+  ): Promise<void> {
     const { client } = this
     const inTime = <T>(step: Promise<T>) =>
       client.inTime(() => step).catch(({ message }) => this.warnings.warn(`Signed out here only: ${message}`))
@@ -142,7 +145,7 @@ export class AuthorizationCodeFlow<C extends Claims = Claims> extends TokenManag
       client_id: client.clientId,
       post_logout_redirect_uri: postLogoutRedirectUri,
     }
-    if (endpoint instanceof URL) await this.#leaveFor(this.#options, endpoint, tokenParameters({}, hints))
+    if (endpoint instanceof URL) await this.#leaveFor(route, endpoint, tokenParameters({}, hints))
   }
 
   override async [Symbol.asyncDispose](): Promise<void> {
@@ -210,7 +213,11 @@ export class AuthorizationCodeFlow<C extends Claims = Claims> extends TokenManag
     }
   }
 
-  async #leaveFor({ userAgent }: LoginRoute, endpoint: URL, parameters: URLSearchParams): Promise<void> {
+  async #leaveFor(
+    { userAgent }: Pick<LoginRoute, 'userAgent'>,
+    endpoint: URL,
+    parameters: URLSearchParams,
+  ): Promise<void> {
     for (const [name, value] of parameters) endpoint.searchParams.append(name, value)
     try {
       await userAgent.navigate(endpoint.href)
