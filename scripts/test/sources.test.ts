@@ -16,10 +16,11 @@ const layers: Record<number, string[]> = {
     'jwt-part.ts',
     'standard-schema.ts',
   ],
-  2: ['token-store.ts', 'lock.ts', 'memory-store.ts', 'transaction-store.ts', 'renewal-errors.ts'],
+  2: ['token-store.ts', 'lock.ts', 'memory-store.ts', 'transaction-store.ts', 'renewal-errors.ts', 'listeners.ts'],
   3: [
     ...['client.ts', 'client-authentication.ts', 'discovery.ts', 'server-answers.ts', 'token-response.ts', 'grant.ts'],
     ...['id-token.ts', 'id-token-signature.ts', 'key-set.ts'],
+    ...['proof-of-possession.ts', 'dpop.ts', 'dpop-proof.ts', 'proof-key.ts', 'proof-keys.ts', 'proof-servers.ts'],
   ],
   4: ['renewal-policy.ts', 'token-parameters.ts', 'held-token.ts', 'session-options.ts', 'session-copy.ts'],
   5: ['renewal.ts', 'session.ts', 'session-snapshot.ts', 'warnings.ts'],
@@ -32,6 +33,7 @@ const layers: Record<number, string[]> = {
 const speaksProtocol = [
   ...['client.ts', 'discovery.ts', 'client-authentication.ts', 'grants/*'],
   ...['id-token.ts', 'id-token-signature.ts', 'key-set.ts', 'user-info.ts'],
+  ...['dpop-proof.ts', 'proof-key.ts'],
 ]
 
 const matches = (file: string, patterns: string[]) => patterns.some((p) => posix.matchesGlob(file, p))

@@ -5,9 +5,11 @@ import { type AuthorizationServer, discover } from './discovery.ts'
 import { OAuthError, TokenUnavailableError } from './errors.ts'
 import { accepted, identityIn, type RefreshedSession } from './id-token.ts'
 import type { IdTokenSignature } from './id-token-signature.ts'
+import type { ProofOfPossession } from './proof-of-possession.ts'
 import { ours } from './renewal-errors.ts'
 import { secureUrl } from './secure-url.ts'
 import { answerOf, clockSkew, type EndpointAnswer, refusal, secretsOf } from './server-answers.ts'
+import type { StoredKey } from './session-record.ts'
 import type { StandardSchemaV1 } from './standard-schema.ts'
 import { lifetimeOf, normalizedTokenResponse } from './token-response.ts'
 import type { Issued } from './token-set.ts'
@@ -46,6 +48,8 @@ export interface TokenRequestChecks {
   beforeSend?: (() => void) | undefined
   /** Whose refresh token it is. Default: what is answered begins a session. */
   refreshed?: RefreshedSession | undefined
+  /** What the session is bound to (RFC 9449). Default: what its source binds the next one to, if anything. */
+  key?: StoredKey | undefined
   /** Validates the answer. Default: as RFC 6749 section 5 and, of an ID token, OpenID Connect Core section 3.1.3.7 ask. */
   process?: typeof oauth.processGenericTokenEndpointResponse | undefined
 }
@@ -67,13 +71,16 @@ export class Client {
   readonly clientId: string
   /** Milliseconds for one request. */
   readonly timeout: number
+  /** Binds tokens to a key. Default: they are whose who has them. */
+  readonly possession: ProofOfPossession | undefined
   /** Requests sent to the token endpoint. */
   tokenRequests = 0
 
-  constructor(options: ClientOptions) {
+  constructor(options: ClientOptions, possession?: ProofOfPossession) {
     const { issuer, clientId, clientSecret, timeout = 10_000 } = options
     const { clientAuthentication = clientSecret === undefined ? 'none' : 'secret' } = options
     this.#options = options
+    this.possession = possession
     this.issuer = secureUrl(issuer, options.allowInsecureRequests) && issuer
     this.clientId = clientId
     this.timeout = timeout
@@ -137,15 +144,22 @@ export class Client {
   async #requestToken(url: URL, parameters: URLSearchParams, checks: TokenRequestChecks): Promise<Issued> {
     const { beforeSend, process = oauth.processGenericTokenEndpointResponse } = checks
     const verify = await this.#options.idTokenSignature?.(this)
+    const { possession } = this
     let issuedAt = 0
-    const { client, secrets, response, json } = await this.post(url, parameters, (secret) => {
-      const refused = this.#refused
-      // R7: what was refused is not sent again for a minute, unless it changes.
-      if (refused && refused.secret === secret && Date.now() < refused.until) throw refused.error
-      beforeSend?.()
-      issuedAt = Date.now()
-      this.tokenRequests++
-    })
+    let { key } = checks
+    const ask = () =>
+      this.post(url, parameters, async (secret, headers) => {
+        const refused = this.#refused
+        // R7: what was refused is not sent again for a minute, unless it changes.
+        if (refused && refused.secret === secret && Date.now() < refused.until) throw refused.error
+        key = await possession?.prove(url, headers, key)
+        beforeSend?.()
+        issuedAt = Date.now()
+        this.tokenRequests++
+      })
+    let answer = await ask()
+    if (possession?.learn(answer)) answer = await ask()
+    const { client, secrets, response, json } = answer
     const { status, headers } = response
     if (json?.error && typeof json.error === 'string') {
       const error = refusal(json.error, json.error_description, status, secrets)
@@ -157,18 +171,20 @@ export class Client {
     try {
       const members = normalizedTokenResponse(json ?? {})
       client[oauth.clockSkew] = clockSkew(headers, members.id_token)
-      const answer = Response.json(members, { status: status < 300 ? 200 : status })
-      const result = await process(await this.metadata(), client, answer)
-      if (result.token_type !== 'bearer') throw new Error('DPoP without a key')
+      const tokens = Response.json(members, { status: status < 300 ? 200 : status })
+      const result = await process(await this.metadata(), client, tokens)
+      const tokenType = key ? 'DPoP' : 'Bearer'
+      if (result.token_type !== tokenType.toLowerCase()) throw new Error(`token_type is not ${tokenType}`)
       return {
         accessToken: result.access_token,
-        tokenType: 'Bearer',
+        tokenType,
+        key,
         issuedAt,
         expiresAt: issuedAt + lifetimeOf(json?.expires_in) * 1000,
         scope: result.scope || undefined,
         refreshToken: result.refresh_token,
         ...(await identityIn(result, checks.refreshed, async (claims) => {
-          await verify?.(answer, result)
+          await verify?.(tokens, result)
           return this.inTime(() => accepted(claims, this.#options.claims))
         })),
       }
@@ -185,7 +201,7 @@ export class Client {
   async post(
     url: URL,
     body: URLSearchParams,
-    beforeSend?: (secret: unknown) => void,
+    beforeSend?: (secret: unknown, headers: Headers) => void | Promise<void>,
   ): Promise<EndpointAnswer & { client: oauth.Client; secrets: string[] }> {
     const { clientSecret } = this.#options
     const client: oauth.Client = { client_id: this.clientId }
@@ -195,7 +211,7 @@ export class Client {
       client.client_secret = secret
       await this.#authenticate(await this.metadata(), client, body, headers)
       secrets = secretsOf(body, headers, secret)
-      beforeSend?.(secret)
+      await beforeSend?.(secret, headers)
     })
     return { ...answer, client, secrets }
   }

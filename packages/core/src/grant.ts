@@ -14,7 +14,7 @@ export type TokenRequest = Pick<AccessTokenRequest, 'scope' | 'parameters'> & {
 }
 
 /** What a grant yields, in order: grants of others may leave out when and what kind, and err about until when. */
-export async function completed(request: () => Promise<TokenSet>): Promise<Issued> {
+export async function completed(request: () => Promise<TokenSet & Pick<Issued, 'key'>>): Promise<Issued> {
   const before = Date.now()
   const tokenSet = await request().catch((error) => {
     throw ours(error)
@@ -22,7 +22,12 @@ export async function completed(request: () => Promise<TokenSet>): Promise<Issue
   if (!isSendable(tokenSet?.accessToken)) {
     throw new TokenUnavailableError('invalid-response', 'The grant yielded no access token')
   }
-  const { expiresAt, tokenType, claims } = tokenSet
+  const { expiresAt, tokenType, claims, key } = tokenSet
+  if (tokenType === 'DPoP' && !key) {
+    throw new TokenUnavailableError('invalid-response', 'The grant yielded a DPoP token without its key', {
+      fix: 'Set dpop: dpop(), and give what client.tokenRequest() gives.',
+    })
+  }
   const issuedAt = Number(tokenSet.issuedAt) || before
   return {
     ...tokenSet,

@@ -4,6 +4,7 @@ export type { Client, ClientOptions, TokenRequestChecks } from './client.ts'
 export { type ClientAuthentication, clientSecretBasic, clientSecretPost, none } from './client-authentication.ts'
 export { ConfidentialTokenManager as TokenManager } from './confidential-token-manager.ts'
 export type { AuthorizationServer } from './discovery.ts'
+export { dpop } from './dpop.ts'
 export {
   AuthorizationServerError,
   InvalidCallbackError,
@@ -36,7 +37,8 @@ export type { UserAgent } from './grants/user-agent.ts'
 export { type IdTokenSignature, idTokenSignature } from './id-token-signature.ts'
 export { LocalLocks } from './lock.ts'
 export { memoryStore } from './memory-store.ts'
-export type { Failure, SessionEnd, SessionRecord, StoredToken, TimelineEvent } from './session-record.ts'
+export type { DPoP, ProofOfPossession } from './proof-of-possession.ts'
+export type { Failure, SessionEnd, SessionRecord, StoredKey, StoredToken, TimelineEvent } from './session-record.ts'
 export type { SessionSnapshot } from './session-snapshot.ts'
 export type { GrantKind, SourceOptions, Stats } from './source-options.ts'
 export type { StandardSchemaV1 } from './standard-schema.ts'

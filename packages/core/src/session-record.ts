@@ -1,3 +1,4 @@
+import type { CryptoKeyPair, JWK } from 'oauth4webapi'
 import type { OAuthErrorCode } from './errors.ts'
 import type { Claims, Issued } from './token-set.ts'
 
@@ -10,6 +11,16 @@ export interface StoredToken {
   readonly scope?: string | undefined
 }
 
+/**
+ * A key that tokens are bound to (RFC 9449), as far as its store can keep it: the pair itself, a private JWK where it is
+ * kept encrypted, or the thumbprint alone (RFC 7638).
+ */
+export interface StoredKey {
+  readonly thumbprint: string
+  readonly pair?: CryptoKeyPair | undefined
+  readonly jwk?: JWK | undefined
+}
+
 /** A renewal that failed and may work later: nothing is sent again before `retryAt`. */
 export interface Failure {
   readonly code: OAuthErrorCode
@@ -20,8 +31,8 @@ export interface Failure {
 
 /** Why and when a session ended. */
 export interface SessionEnd {
-  /** `signed-out`: by `logout()` or `revoke()`; `refused`: the server refused the refresh token; `rotation-lost`: it refused one whose last answer never arrived; `expired`: nothing to renew with; `storage-cleared`, `damaged`: the stored session is gone or unreadable. */
-  readonly reason: 'signed-out' | 'refused' | 'rotation-lost' | 'expired' | 'storage-cleared' | 'damaged'
+  /** `signed-out`: by `logout()` or `revoke()`; `refused`: the server refused the refresh token; `rotation-lost`: it refused one whose last answer never arrived; `expired`: nothing to renew with; `storage-cleared`, `damaged`: the stored session is gone or unreadable; `key-lost`: the key that it is bound to is gone. */
+  readonly reason: 'signed-out' | 'refused' | 'rotation-lost' | 'expired' | 'storage-cleared' | 'damaged' | 'key-lost'
   /** `user`: here; `another`: another tab or process that shares the store. */
   readonly origin: 'user' | 'another' | 'server' | 'storage'
   /** The server's error code. */
@@ -48,6 +59,8 @@ export interface SessionRecord {
   readonly seed?: string | undefined
   readonly idToken?: string | undefined
   readonly claims?: Claims | undefined
+  /** What its tokens are bound to (RFC 9449). Default: nothing. */
+  readonly key?: StoredKey | undefined
   /** Journal: the refresh token was sent at this time and no clear answer came. */
   readonly sending?: number | undefined
   /** By token key; '' holds for all. */
@@ -85,10 +98,11 @@ export function told(
 
 /** `record` after a token response: RFC 6749 section 6, where no new refresh token is returned the old one stays. */
 export function succeeded(record: SessionRecord, tokenKey: string, tokenSet: Issued): SessionRecord {
-  const { accessToken, tokenType, issuedAt, expiresAt, scope } = tokenSet
+  const { accessToken, tokenType, issuedAt, expiresAt, scope, key: boundTo } = tokenSet
+  const isSameKey = boundTo?.thumbprint === record.key?.thumbprint
   const tokens: Record<string, StoredToken> = { [tokenKey]: { accessToken, tokenType, issuedAt, expiresAt, scope } }
   for (const [key, token] of Object.entries(record.tokens)) {
-    if (key !== tokenKey && token.expiresAt > issuedAt) tokens[key] = token
+    if (key !== tokenKey && token.expiresAt > issuedAt && isSameKey) tokens[key] = token
   }
   const { failures: _, sending: __, ended: ___, ...rest } = record
   return {
@@ -97,6 +111,7 @@ export function succeeded(record: SessionRecord, tokenKey: string, tokenSet: Iss
     refreshToken: tokenSet.refreshToken ?? record.refreshToken,
     idToken: tokenSet.idToken ?? record.idToken,
     claims: tokenSet.claims ?? record.claims,
+    key: boundTo,
     lastSuccessAt: issuedAt,
     startedAt: record.startedAt ?? issuedAt,
   }
@@ -106,6 +121,15 @@ export function succeeded(record: SessionRecord, tokenKey: string, tokenSet: Iss
 export function ended(record: SessionRecord, end: SessionEnd): SessionRecord {
   const { version, seed, timeline } = record
   return told({ format: 1, version, tokens: {}, seed, timeline, ended: end }, 'ended', end.reason, end.at)
+}
+
+/** What to revoke of a session: a refresh token takes its access tokens with it (RFC 7009 section 2.1). */
+export function revocable({
+  refreshToken,
+  tokens,
+}: SessionRecord): [token: string, kind: 'refresh_token' | 'access_token'][] {
+  if (refreshToken !== undefined) return [[refreshToken, 'refresh_token']]
+  return Object.values(tokens).map(({ accessToken }) => [accessToken, 'access_token'])
 }
 
 /** The longest that a token is believed to live, milliseconds. */
@@ -122,7 +146,7 @@ export function parseRecord(input: unknown, damaged: () => void = () => {}): Ses
 }
 
 function checkedRecord(input: Record<string, unknown>): SessionRecord | undefined {
-  const { format, version, tokens, refreshToken, seed, idToken, claims, ended: end, timeline } = input
+  const { format, version, tokens, refreshToken, seed, idToken, claims, key, ended: end, timeline } = input
   const isOptional = (value: unknown, isSound: boolean) => value === undefined || isSound
   const isSound =
     format === 1 &&
@@ -130,6 +154,7 @@ function checkedRecord(input: Record<string, unknown>): SessionRecord | undefine
     isObject(tokens) &&
     [refreshToken, seed, idToken].every((text) => isOptional(text, isText(text))) &&
     isOptional(claims, isText(Object(claims).sub)) &&
+    isOptional(key, isText(Object(key).thumbprint)) &&
     isOptional(end, isText(Object(end).reason) && isTime(Object(end).at))
   if (!isSound) return undefined
   const times = ['refusals', 'sending', 'lastSuccessAt', 'startedAt'].map((name) => {

@@ -2,10 +2,11 @@ import { Client } from './client.ts'
 import { OAuthError } from './errors.ts'
 import type { Grant } from './grant.ts'
 import type { HeldToken } from './held-token.ts'
+import { Listeners } from './listeners.ts'
 import { drawFactor } from './renewal-policy.ts'
 import { Session } from './session.ts'
 import type { Wanted } from './session-options.ts'
-import type { SessionRecord, TimelineEvent } from './session-record.ts'
+import { revocable, type SessionRecord, type TimelineEvent } from './session-record.ts'
 import { type SessionSnapshot, snapshotOf } from './session-snapshot.ts'
 import type { GrantKind, SourceOptions, Stats } from './source-options.ts'
 import { tokenKeyOf } from './token-parameters.ts'
@@ -18,6 +19,10 @@ const MOST_OTHERS = 1000
 
 /** Keeps, renews and shares what a grant yields; `C` is what the option `claims` validates. Constructing one touches neither network nor storage. */
 export class TokenManager<C extends Claims = Claims> implements TokenSource {
+  /** Only with the option `dpop`: signs an API request (RFC 9449 section 7). */
+  declare readonly authorize?: NonNullable<TokenSource['authorize']>
+  /** Only with the option `dpop`: learns from an API's answer (RFC 9449 section 9). */
+  declare readonly observe?: NonNullable<TokenSource['observe']>
   readonly #grant: Grant
   readonly #options: SourceOptions
   readonly #kind: GrantKind
@@ -27,7 +32,7 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
   readonly #session: Session
   /** Those of other tokens, where every token is on its own. */
   readonly #others = new Map<string, Session>()
-  readonly #listeners = new Set<{ listener: () => void }>()
+  readonly #listeners: Listeners = new Listeners((message) => this.warnings.warn(message))
   readonly #counts = { renewals: 0, failures: 0 }
   protected readonly warnings: Warnings
   #held: HeldToken | undefined
@@ -44,12 +49,22 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
     this.#options = options
     this.#kind = kind
     this.warnings = new Warnings(onWarning)
-    this.#client = new Client(options)
     if (store && [store.get, store.replace, store.lock].some((method) => typeof method !== 'function')) {
       throw new OAuthError('invalid-options', 'store is no TokenStore', { fix: 'Give store get, replace and lock.' })
     }
+    const possession = options.dpop?.({
+      store,
+      asksAgain: kind.asksAgain,
+      keyName: () => this.#nameOf('DPoP'),
+      warnings: this.warnings,
+    })
+    this.#client = new Client(options, possession)
+    Object.assign(
+      this,
+      possession?.signing((wanted) => this.#token(wanted)),
+    )
     const request = { scope, resource, parameters }
-    this.#own = { request, tokenKey: tokenKeyOf(request) }
+    this.#own = { request, tokenKey: tokenKeyOf(request, possession) }
     this.#session = this.#sessionFor(this.#own)
   }
 
@@ -82,12 +97,9 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
 
   /** Calls `listener` after every change of `session`; returns the way to stop that. Needs no `this`. */
   readonly subscribe = (listener: () => void): (() => void) => {
-    const subscription = { listener }
-    this.#listeners.add(subscription)
+    const unsubscribe = this.#listeners.add(listener)
     void this.#session.ready()
-    return () => {
-      this.#listeners.delete(subscription)
-    }
+    return unsubscribe
   }
 
   /**
@@ -183,23 +195,30 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
       resource: resource ?? own.resource,
       parameters: parameters ?? own.parameters,
     }
-    const tokenKey = tokenKeyOf(request)
+    const tokenKey = tokenKeyOf(request, this.#client.possession)
     return tokenKey === this.#own.tokenKey ? this.#own : { request, tokenKey }
   }
 
+  /** What of this source's is kept under: the session key, and what comes after it. */
+  async #nameOf(...more: string[]): Promise<string> {
+    const { issuer, clientId, sessionKey = 'default' } = this.#options
+    const { name, principal } = this.#kind
+    return JSON.stringify([issuer, clientId, name, principal ? await principal() : sessionKey, ...more])
+  }
+
   #sessionFor(own: Wanted): Session {
-    const { name, principal, oneSession, asksAgain, initial } = this.#kind
-    const { issuer, clientId, store, sessionKey = 'default' } = this.#options
+    const { oneSession, asksAgain, initial } = this.#kind
     const client = this.#client
-    const identify = async () => {
-      const whose = principal ? await principal() : sessionKey
-      const key = JSON.stringify([issuer, clientId, name, whose, ...(oneSession ? [] : [own.tokenKey])])
-      return { key, initial: await initial?.() }
-    }
+    const { possession } = client
+    const identify = async () => ({
+      key: await this.#nameOf(...(oneSession ? [] : [own.tokenKey])),
+      initial: await initial?.(),
+    })
     return new Session({
       client,
       grant: this.#grant,
-      store,
+      store: possession ? possession.store : this.#options.store,
+      possession,
       factor: this.#factor,
       asksAgain,
       identity: () => client.inTime(identify, 'Nobody says whose session it is'),
@@ -208,7 +227,7 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
       changed: () => this.#changed(),
       degraded: (what, cause) => this.warnings.degraded(what, cause),
       warn: (message) => this.warnings.warn(message),
-      watched: () => this.#listeners.size > 0,
+      watched: () => this.#listeners.any,
     })
   }
 
@@ -225,21 +244,6 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
     const snapshot = snapshotOf(this.#session) as SessionSnapshot<C> // by the option `claims`
     if (JSON.stringify(snapshot) === JSON.stringify(this.#snapshot)) return
     this.#snapshot = Object.freeze(snapshot)
-    for (const subscription of this.#listeners) queueMicrotask(() => this.#tell(subscription))
+    this.#listeners.tell()
   }
-
-  #tell(subscription: { listener: () => void }): void {
-    if (!this.#listeners.has(subscription)) return
-    try {
-      subscription.listener()
-    } catch (error) {
-      this.warnings.warn(`A listener failed: ${Object(error).message}`)
-    }
-  }
-}
-
-/** What to revoke of a session: a refresh token takes its access tokens with it (RFC 7009 section 2.1). */
-function revocable({ refreshToken, tokens }: SessionRecord): [token: string, kind: 'refresh_token' | 'access_token'][] {
-  if (refreshToken !== undefined) return [[refreshToken, 'refresh_token']]
-  return Object.values(tokens).map(({ accessToken }) => [accessToken, 'access_token'])
 }
