@@ -9,7 +9,6 @@ export {
   type AuthorizationCodeOptions,
   type AuthorizationServer,
   AuthorizationServerError,
-  authenticatedFetch,
   type Claims,
   type Client,
   type ClientAuthentication,
@@ -56,6 +55,7 @@ export {
   tokenParameters,
   type UserAgent,
 } from '@keyturn/core'
+export { authenticatedFetch } from './authenticated-fetch.ts'
 export { authorizationCode, type BrowserOptions } from './authorization-code.ts'
 export { browserUserAgent } from './browser-user-agent.ts'
 export { indexedDBStore } from './indexed-db-store.ts'
