@@ -25,7 +25,16 @@ const layers: Record<number, string[]> = {
   4: ['renewal-policy.ts', 'token-parameters.ts', 'held-token.ts', 'session-options.ts', 'session-copy.ts'],
   5: ['renewal.ts', 'session.ts', 'session-snapshot.ts', 'warnings.ts'],
   6: ['source-options.ts', 'token-manager.ts', 'confidential-token-manager.ts'],
-  7: ['grants/*', 'api-routes.ts', 'authenticated-fetch.ts', 'ky.ts', 'testing/*', 'user-info.ts'],
+  7: [
+    'grants/*',
+    'user-info.ts',
+    'ky.ts',
+    'testing/*',
+    'api-routes.ts',
+    'token-fetch.ts',
+    'redirects.ts',
+    'authenticated-fetch.ts',
+  ],
   8: ['index.ts', 'testing.ts'],
 }
 

@@ -10,7 +10,6 @@ export {
   type AuthorizationRequestStep,
   type AuthorizationServer,
   AuthorizationServerError,
-  authenticatedFetch,
   type Claims,
   type Client,
   type ClientAuthentication,
@@ -70,6 +69,7 @@ export {
   tokenParameters,
   type UserAgent,
 } from '@keyturn/core'
+export { authenticatedFetch } from './authenticated-fetch.ts'
 export { authorizationCode, type BrowserOptions } from './authorization-code.ts'
 export { browserUserAgent } from './browser-user-agent.ts'
 export { indexedDBStore } from './indexed-db-store.ts'
