@@ -58,6 +58,11 @@ export class ProofServer {
     return this.proofs.filter(({ url }) => url.startsWith(path))
   }
 
+  /** Knows a refresh token that was obtained elsewhere; with no key, it is bound to none. */
+  bind(refreshToken: string, thumbprint: string | undefined): void {
+    this.#bound.set(refreshToken, thumbprint ?? 'any')
+  }
+
   async answer(request: Request): Promise<Response> {
     const { method, headers, url } = request
     const body = new URLSearchParams(method === 'POST' ? await request.text() : '')
@@ -94,7 +99,7 @@ export class ProofServer {
   }
 
   #otherKey(bound: string | undefined): boolean {
-    return bound !== this.proofs.at(-1)?.thumbprint
+    return bound !== 'any' && bound !== this.proofs.at(-1)?.thumbprint
   }
 
   /** RFC 9449 section 4.3. */
