@@ -16,7 +16,7 @@ const layers: Record<number, string[]> = {
     'jwt-part.ts',
     'standard-schema.ts',
   ],
-  2: ['token-store.ts', 'lock.ts', 'memory-store.ts', 'transaction-store.ts', 'renewal-errors.ts', 'listeners.ts'],
+  2: ['token-store.ts', 'lock.ts', 'memory-store.ts', 'transaction-store.ts', 'renewal-errors.ts'],
   3: [
     ...['client.ts', 'client-authentication.ts', 'discovery.ts', 'server-answers.ts', 'token-response.ts', 'grant.ts'],
     ...['id-token.ts', 'id-token-signature.ts', 'key-set.ts'],

@@ -72,15 +72,14 @@ export class Client {
   /** Milliseconds for one request. */
   readonly timeout: number
   /** Binds tokens to a key. Default: they are whose who has them. */
-  readonly possession: ProofOfPossession | undefined
+  declare possession?: ProofOfPossession | undefined
   /** Requests sent to the token endpoint. */
   tokenRequests = 0
 
-  constructor(options: ClientOptions, possession?: ProofOfPossession) {
+  constructor(options: ClientOptions) {
     const { issuer, clientId, clientSecret, timeout = 10_000 } = options
     const { clientAuthentication = clientSecret === undefined ? 'none' : 'secret' } = options
     this.#options = options
-    this.possession = possession
     this.issuer = secureUrl(issuer, options.allowInsecureRequests) && issuer
     this.clientId = clientId
     this.timeout = timeout
@@ -173,11 +172,10 @@ export class Client {
       client[oauth.clockSkew] = clockSkew(headers, members.id_token)
       const tokens = Response.json(members, { status: status < 300 ? 200 : status })
       const result = await process(await this.metadata(), client, tokens)
-      const tokenType = key ? 'DPoP' : 'Bearer'
-      if (result.token_type !== tokenType.toLowerCase()) throw new Error(`token_type is not ${tokenType}`)
+      if (result.token_type !== (key ? 'dpop' : 'bearer')) throw new Error('wrong token_type')
       return {
         accessToken: result.access_token,
-        tokenType,
+        tokenType: key ? 'DPoP' : 'Bearer',
         key,
         issuedAt,
         expiresAt: issuedAt + lifetimeOf(json?.expires_in) * 1000,

@@ -11,7 +11,8 @@ import { emptyRecord, ended, parseRecord } from './session-record.ts'
  */
 export function dpop(): DPoP {
   return (source) => {
-    const { store, asksAgain, warnings } = source
+    const { store, kind, tokenFor, warnings } = source
+    const { asksAgain } = kind
     const keys = new ProofKeys(source)
     const servers = new ProofServers()
     if (store && !store.keys) {
@@ -60,14 +61,14 @@ export function dpop(): DPoP {
         return (error === 'use_dpop_nonce' && nonce !== null) || (error === 'invalid_dpop_proof' && wasWrong)
       },
 
-      signing: (tokenFor) => ({
+      signing: {
         async authorize({ method, url: address, ...wanted }) {
           const [{ stored }, { base }] = await tokenFor(wanted)
           const { accessToken, tokenType } = stored
-          if (tokenType === 'Bearer' || !base.key) return { accessToken, headers: {} }
+          if (tokenType === 'Bearer') return { accessToken, headers: {} }
           const url = new URL(address)
           const proven = { method, url, accessToken, ...servers.wishes(url.origin) }
-          const proof = await dpopProof(await keys.of(base.key), proven)
+          const proof = await dpopProof(await (base.key ? keys.of(base.key) : keys.next()), proven)
           return { accessToken, headers: { authorization: `DPoP ${accessToken}`, dpop: proof } }
         },
 
@@ -85,7 +86,7 @@ export function dpop(): DPoP {
             (wasWrong && saysError(challenge, 'invalid_dpop_proof'))
           )
         },
-      }),
+      },
     }
   }
 }

@@ -19,15 +19,11 @@ export async function completed(request: () => Promise<TokenSet & Pick<Issued, '
   const tokenSet = await request().catch((error) => {
     throw ours(error)
   })
-  if (!isSendable(tokenSet?.accessToken)) {
+  // What is bound to a key comes with that: it is never sent without a proof.
+  if (!isSendable(tokenSet?.accessToken) || (tokenSet.tokenType === 'DPoP' && !tokenSet.key)) {
     throw new TokenUnavailableError('invalid-response', 'The grant yielded no access token')
   }
-  const { expiresAt, tokenType, claims, key } = tokenSet
-  if (tokenType === 'DPoP' && !key) {
-    throw new TokenUnavailableError('invalid-response', 'The grant yielded a DPoP token without its key', {
-      fix: 'Set dpop: dpop(), and give what client.tokenRequest() gives.',
-    })
-  }
+  const { expiresAt, tokenType, claims } = tokenSet
   const issuedAt = Number(tokenSet.issuedAt) || before
   return {
     ...tokenSet,

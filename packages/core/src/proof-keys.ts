@@ -49,9 +49,9 @@ export class ProofKeys {
   }
 
   async #found(): Promise<ProofKey> {
-    const { store, keyName } = this.#source
+    const { store, identity } = this.#source
     if (!store?.keys) return this.#own()
-    const name = await keyName()
+    const name = `${(await identity()).key} next`
     const late = () => new StoreError(`The token store did not answer within ${STORAGE_TIMEOUT} ms`)
     return within(STORAGE_TIMEOUT, late, async () => {
       for (let tries = 0; tries < 3; tries++) {

@@ -1,4 +1,5 @@
 import type { EndpointAnswer } from './server-answers.ts'
+import type { Identity } from './session-options.ts'
 import type { SessionRecord, StoredKey, StoredToken } from './session-record.ts'
 import type { AccessTokenRequest, TokenSource } from './token-source.ts'
 import type { TokenStore } from './token-store.ts'
@@ -9,10 +10,14 @@ export type DPoP = (source: BoundSource) => ProofOfPossession
 /** The source whose tokens are bound. */
 export interface BoundSource {
   readonly store: TokenStore | undefined
-  /** Whether it yields a token without a person. */
-  readonly asksAgain: boolean
-  /** Where the key for its next session is kept. */
-  readonly keyName: () => Promise<string>
+  readonly kind: {
+    /** Whether it yields a token without a person. */
+    readonly asksAgain: boolean
+  }
+  /** Where its session is kept. */
+  readonly identity: () => Promise<Identity>
+  /** Gives a token for what is wanted, and the record of the session that it is of. */
+  readonly tokenFor: (wanted: AccessTokenRequest) => Promise<[{ stored: StoredToken }, { base: SessionRecord }]>
   readonly warnings: {
     warn(message: string): void
     /** What went wrong with the storage. */
@@ -33,8 +38,5 @@ export interface ProofOfPossession {
   /** Learns from the answer; gives whether it was the proof that was refused, and another one may pass (RFC 9449 section 8). */
   learn(answer: EndpointAnswer): boolean
   /** What makes a source sign its API requests (RFC 9449 section 7). */
-  signing(tokenFor: TokenFor): Required<Pick<TokenSource, 'authorize' | 'observe'>>
+  readonly signing: Required<Pick<TokenSource, 'authorize' | 'observe'>>
 }
-
-/** Gives a token for what is wanted, and the record of the session that it is of. */
-export type TokenFor = (wanted: AccessTokenRequest) => Promise<[{ stored: StoredToken }, { base: SessionRecord }]>

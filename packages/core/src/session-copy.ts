@@ -76,7 +76,7 @@ export class SessionCopy {
     const { store, options } = this
     const began = ++this.#step
     const found = store && (await this.#storage('read', (key) => store.get(key)))
-    const withoutKey = await options.possession?.withoutKey(found)
+    const withoutKey = await options.client.possession?.withoutKey(found)
     if (began < this.#changed) return this.load() // it may have been read before that happened
     this.#changed = began
     let mended = false

@@ -1,6 +1,5 @@
 import type { Client } from './client.ts'
 import type { Grant, TokenRequest } from './grant.ts'
-import type { ProofOfPossession } from './proof-of-possession.ts'
 import type { SessionRecord } from './session-record.ts'
 import type { TokenStore } from './token-store.ts'
 
@@ -16,8 +15,6 @@ export interface SessionOptions {
   readonly grant: Grant
   readonly identity: () => Promise<Identity>
   readonly store: TokenStore | undefined
-  /** Default: no session is bound to a key. */
-  readonly possession: ProofOfPossession | undefined
   /** Drawn once per manager (R2). */
   readonly factor: number
   /** Whether the grant can ask again by itself: then a record that is gone ends nothing. */

@@ -98,11 +98,10 @@ export function told(
 
 /** `record` after a token response: RFC 6749 section 6, where no new refresh token is returned the old one stays. */
 export function succeeded(record: SessionRecord, tokenKey: string, tokenSet: Issued): SessionRecord {
-  const { accessToken, tokenType, issuedAt, expiresAt, scope, key: boundTo } = tokenSet
-  const isSameKey = boundTo?.thumbprint === record.key?.thumbprint
+  const { accessToken, tokenType, issuedAt, expiresAt, scope } = tokenSet
   const tokens: Record<string, StoredToken> = { [tokenKey]: { accessToken, tokenType, issuedAt, expiresAt, scope } }
   for (const [key, token] of Object.entries(record.tokens)) {
-    if (key !== tokenKey && token.expiresAt > issuedAt && isSameKey) tokens[key] = token
+    if (key !== tokenKey && token.expiresAt > issuedAt) tokens[key] = token
   }
   const { failures: _, sending: __, ended: ___, ...rest } = record
   return {
@@ -111,7 +110,7 @@ export function succeeded(record: SessionRecord, tokenKey: string, tokenSet: Iss
     refreshToken: tokenSet.refreshToken ?? record.refreshToken,
     idToken: tokenSet.idToken ?? record.idToken,
     claims: tokenSet.claims ?? record.claims,
-    key: boundTo,
+    key: tokenSet.key,
     lastSuccessAt: issuedAt,
     startedAt: record.startedAt ?? issuedAt,
   }
@@ -121,6 +120,12 @@ export function succeeded(record: SessionRecord, tokenKey: string, tokenSet: Iss
 export function ended(record: SessionRecord, end: SessionEnd): SessionRecord {
   const { version, seed, timeline } = record
   return told({ format: 1, version, tokens: {}, seed, timeline, ended: end }, 'ended', end.reason, end.at)
+}
+
+/** What is told of a token, and of the session that it is of. */
+export function tokenSetOf({ accessToken, ...rest }: StoredToken, { claims, idToken }: SessionRecord): object {
+  const secrets = { accessToken: { value: accessToken }, idToken: { value: idToken } }
+  return Object.defineProperties({ ...rest, claims }, secrets)
 }
 
 /** What to revoke of a session: a refresh token takes its access tokens with it (RFC 7009 section 2.1). */
@@ -146,7 +151,7 @@ export function parseRecord(input: unknown, damaged: () => void = () => {}): Ses
 }
 
 function checkedRecord(input: Record<string, unknown>): SessionRecord | undefined {
-  const { format, version, tokens, refreshToken, seed, idToken, claims, key, ended: end, timeline } = input
+  const { format, version, tokens, refreshToken, seed, idToken, claims, ended: end, timeline } = input
   const isOptional = (value: unknown, isSound: boolean) => value === undefined || isSound
   const isSound =
     format === 1 &&
@@ -154,7 +159,6 @@ function checkedRecord(input: Record<string, unknown>): SessionRecord | undefine
     isObject(tokens) &&
     [refreshToken, seed, idToken].every((text) => isOptional(text, isText(text))) &&
     isOptional(claims, isText(Object(claims).sub)) &&
-    isOptional(key, isText(Object(key).thumbprint)) &&
     isOptional(end, isText(Object(end).reason) && isTime(Object(end).at))
   if (!isSound) return undefined
   const times = ['refusals', 'sending', 'lastSuccessAt', 'startedAt'].map((name) => {

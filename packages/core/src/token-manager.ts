@@ -2,11 +2,10 @@ import { Client } from './client.ts'
 import { OAuthError } from './errors.ts'
 import type { Grant } from './grant.ts'
 import type { HeldToken } from './held-token.ts'
-import { Listeners } from './listeners.ts'
 import { drawFactor } from './renewal-policy.ts'
 import { Session } from './session.ts'
 import type { Wanted } from './session-options.ts'
-import { revocable, type SessionRecord, type TimelineEvent } from './session-record.ts'
+import { revocable, type SessionRecord, type TimelineEvent, tokenSetOf } from './session-record.ts'
 import { type SessionSnapshot, snapshotOf } from './session-snapshot.ts'
 import type { GrantKind, SourceOptions, Stats } from './source-options.ts'
 import { tokenKeyOf } from './token-parameters.ts'
@@ -32,7 +31,7 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
   readonly #session: Session
   /** Those of other tokens, where every token is on its own. */
   readonly #others = new Map<string, Session>()
-  readonly #listeners: Listeners = new Listeners((message) => this.warnings.warn(message))
+  readonly #listeners = new Set<{ listener: () => void }>()
   readonly #counts = { renewals: 0, failures: 0 }
   protected readonly warnings: Warnings
   #held: HeldToken | undefined
@@ -49,22 +48,21 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
     this.#options = options
     this.#kind = kind
     this.warnings = new Warnings(onWarning)
+    this.#client = new Client(options)
     if (store && [store.get, store.replace, store.lock].some((method) => typeof method !== 'function')) {
       throw new OAuthError('invalid-options', 'store is no TokenStore', { fix: 'Give store get, replace and lock.' })
     }
     const possession = options.dpop?.({
       store,
-      asksAgain: kind.asksAgain,
-      keyName: () => this.#nameOf('DPoP'),
+      kind,
+      identity: () => this.#session.identity(),
+      tokenFor: (wanted) => this.#token(wanted),
       warnings: this.warnings,
     })
-    this.#client = new Client(options, possession)
-    Object.assign(
-      this,
-      possession?.signing((wanted) => this.#token(wanted)),
-    )
+    this.#client.possession = possession
+    Object.assign(this, possession?.signing)
     const request = { scope, resource, parameters }
-    this.#own = { request, tokenKey: tokenKeyOf(request, possession) }
+    this.#own = { request, tokenKey: tokenKeyOf(request) }
     this.#session = this.#sessionFor(this.#own)
   }
 
@@ -82,10 +80,7 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
   /** The same, with what is known of the token. */
   async getTokenSet(request?: AccessTokenRequest): Promise<IssuedTokenSet<C>> {
     const [{ stored }, { base }] = await this.#token(request)
-    const { accessToken, ...rest } = stored
-    const { claims, idToken } = base
-    const secrets = { accessToken: { value: accessToken }, idToken: { value: idToken } }
-    return Object.defineProperties({ ...rest, claims }, secrets) as IssuedTokenSet<C>
+    return tokenSetOf(stored, base) as IssuedTokenSet<C> // by the option `claims`
   }
 
   /** Who is signed in, as far as is known: one frozen object, replaced only on change. */
@@ -97,9 +92,12 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
 
   /** Calls `listener` after every change of `session`; returns the way to stop that. Needs no `this`. */
   readonly subscribe = (listener: () => void): (() => void) => {
-    const unsubscribe = this.#listeners.add(listener)
+    const subscription = { listener }
+    this.#listeners.add(subscription)
     void this.#session.ready()
-    return unsubscribe
+    return () => {
+      this.#listeners.delete(subscription)
+    }
   }
 
   /**
@@ -189,36 +187,30 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
 
   /** The caller's wishes, completed with the source's own. */
   #wanted({ scope, resource, parameters }: AccessTokenRequest): Wanted {
-    const own = this.#own.request
+    const { request: own } = this.#own
     const request = {
       scope: scope ?? own.scope,
       resource: resource ?? own.resource,
       parameters: parameters ?? own.parameters,
     }
-    const tokenKey = tokenKeyOf(request, this.#client.possession)
+    const tokenKey = tokenKeyOf(request)
     return tokenKey === this.#own.tokenKey ? this.#own : { request, tokenKey }
   }
 
-  /** What of this source's is kept under: the session key, and what comes after it. */
-  async #nameOf(...more: string[]): Promise<string> {
-    const { issuer, clientId, sessionKey = 'default' } = this.#options
-    const { name, principal } = this.#kind
-    return JSON.stringify([issuer, clientId, name, principal ? await principal() : sessionKey, ...more])
-  }
-
   #sessionFor(own: Wanted): Session {
-    const { oneSession, asksAgain, initial } = this.#kind
+    const { name, principal, oneSession, asksAgain, initial } = this.#kind
+    const { issuer, clientId, sessionKey = 'default' } = this.#options
     const client = this.#client
-    const { possession } = client
-    const identify = async () => ({
-      key: await this.#nameOf(...(oneSession ? [] : [own.tokenKey])),
-      initial: await initial?.(),
-    })
+    const { store } = client.possession ?? this.#options
+    const identify = async () => {
+      const whose = principal ? await principal() : sessionKey
+      const differs = [...(oneSession ? [] : [own.tokenKey]), ...(client.possession ? ['DPoP'] : [])]
+      return { key: JSON.stringify([issuer, clientId, name, whose, ...differs]), initial: await initial?.() }
+    }
     return new Session({
       client,
       grant: this.#grant,
-      store: possession ? possession.store : this.#options.store,
-      possession,
+      store,
       factor: this.#factor,
       asksAgain,
       identity: () => client.inTime(identify, 'Nobody says whose session it is'),
@@ -227,7 +219,7 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
       changed: () => this.#changed(),
       degraded: (what, cause) => this.warnings.degraded(what, cause),
       warn: (message) => this.warnings.warn(message),
-      watched: () => this.#listeners.any,
+      watched: () => this.#listeners.size > 0,
     })
   }
 
@@ -244,6 +236,15 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
     const snapshot = snapshotOf(this.#session) as SessionSnapshot<C> // by the option `claims`
     if (JSON.stringify(snapshot) === JSON.stringify(this.#snapshot)) return
     this.#snapshot = Object.freeze(snapshot)
-    this.#listeners.tell()
+    for (const subscription of this.#listeners) queueMicrotask(() => this.#tell(subscription))
+  }
+
+  #tell(subscription: { listener: () => void }): void {
+    if (!this.#listeners.has(subscription)) return
+    try {
+      subscription.listener()
+    } catch (error) {
+      this.warnings.warn(`A listener failed: ${Object(error).message}`)
+    }
   }
 }

@@ -15,12 +15,11 @@ export function tokenParameters(
   return result
 }
 
-/** What makes tokens differ, as one string: scope set, resource, extra parameters, and whether they are bound to a key. */
-export function tokenKeyOf({ scope, resource, parameters }: TokenRequest, isBound?: unknown): string {
+/** What makes tokens differ, as one string: scope set, resource, extra parameters. */
+export function tokenKeyOf({ scope, resource, parameters }: TokenRequest): string {
   return JSON.stringify([
     scope?.split(' ').filter(Boolean).sort() ?? [],
     [resource ?? []].flat().sort(),
     Object.entries(parameters ?? {}).sort(),
-    ...(isBound ? ['DPoP'] : []),
   ])
 }
