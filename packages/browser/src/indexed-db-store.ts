@@ -13,6 +13,7 @@ const WRITE_TIMEOUT = 4500
 export function indexedDBStore(): TokenStore {
   const database = createStore('keyturn', 'sessions')
   return {
+    keys: 'structured',
     get: (key) => get<StoredRecord>(key, database),
     async replace(key, expected, next) {
       let replaced = false

@@ -1,5 +1,5 @@
 import type { ClientAuth } from 'oauth4webapi'
-import type { ClientOptions } from './client.ts'
+import type { ClientOptions } from './client-options.ts'
 import { OAuthError } from './errors.ts'
 
 /** How the client proves who it is to the authorization server (RFC 6749 section 2.3); the secret comes as `client.client_secret`. */

@@ -1,3 +1,4 @@
+import type { CryptoKeyPair, JWK } from 'oauth4webapi'
 import { type AuthorizationDetail, detailsIn } from './authorization-details.ts'
 import type { OAuthErrorCode } from './errors.ts'
 import type { Claims, Issued } from './token-set.ts'
@@ -12,6 +13,16 @@ export interface StoredToken {
   readonly authorizationDetails?: readonly AuthorizationDetail[] | undefined
 }
 
+/**
+ * A key that tokens are bound to (RFC 9449), as far as its store can keep it: the pair itself, a private JWK where it is
+ * kept encrypted, or the thumbprint alone (RFC 7638).
+ */
+export interface StoredKey {
+  readonly thumbprint: string
+  readonly pair?: CryptoKeyPair | undefined
+  readonly jwk?: JWK | undefined
+}
+
 /** A renewal that failed and may work later: nothing is sent again before `retryAt`. */
 export interface Failure {
   readonly code: OAuthErrorCode
@@ -22,8 +33,8 @@ export interface Failure {
 
 /** Why and when a session ended. */
 export interface SessionEnd {
-  /** `signed-out`: by `logout()` or `revoke()`; `refused`: the server refused the refresh token; `rotation-lost`: it refused one whose last answer never arrived; `expired`: nothing to renew with; `storage-cleared`, `damaged`: the stored session is gone or unreadable. */
-  readonly reason: 'signed-out' | 'refused' | 'rotation-lost' | 'expired' | 'storage-cleared' | 'damaged'
+  /** `signed-out`: by `logout()` or `revoke()`; `refused`: the server refused the refresh token; `rotation-lost`: it refused one whose last answer never arrived; `expired`: nothing to renew with; `storage-cleared`, `damaged`: the stored session is gone or unreadable; `key-lost`: the key that it is bound to is gone. */
+  readonly reason: 'signed-out' | 'refused' | 'rotation-lost' | 'expired' | 'storage-cleared' | 'damaged' | 'key-lost'
   /** `user`: here; `another`: another tab or process that shares the store. */
   readonly origin: 'user' | 'another' | 'server' | 'storage'
   /** The server's error code. */
@@ -50,6 +61,8 @@ export interface SessionRecord {
   readonly seed?: string | undefined
   readonly idToken?: string | undefined
   readonly claims?: Claims | undefined
+  /** What its tokens are bound to (RFC 9449). Default: nothing. */
+  readonly key?: StoredKey | undefined
   /** Journal: the refresh token was sent at this time and no clear answer came. */
   readonly sending?: number | undefined
   /** By token key; '' holds for all. */
@@ -100,6 +113,7 @@ export function succeeded(record: SessionRecord, tokenKey: string, tokenSet: Iss
     refreshToken: tokenSet.refreshToken ?? record.refreshToken,
     idToken: tokenSet.idToken ?? record.idToken,
     claims: tokenSet.claims ?? record.claims,
+    key: tokenSet.key,
     lastSuccessAt: issuedAt,
     startedAt: record.startedAt ?? issuedAt,
   }
@@ -109,6 +123,21 @@ export function succeeded(record: SessionRecord, tokenKey: string, tokenSet: Iss
 export function ended(record: SessionRecord, end: SessionEnd): SessionRecord {
   const { version, seed, timeline } = record
   return told({ format: 1, version, tokens: {}, seed, timeline, ended: end }, 'ended', end.reason, end.at)
+}
+
+/** What is told of a token, and of the session that it is of. */
+export function tokenSetOf({ accessToken, ...rest }: StoredToken, { claims, idToken }: SessionRecord): object {
+  const secrets = { accessToken: { value: accessToken }, idToken: { value: idToken } }
+  return Object.defineProperties({ ...rest, claims }, secrets)
+}
+
+/** What to revoke of a session: a refresh token takes its access tokens with it (RFC 7009 section 2.1). */
+export function revocable({
+  refreshToken,
+  tokens,
+}: SessionRecord): [token: string, kind: 'refresh_token' | 'access_token'][] {
+  if (refreshToken !== undefined) return [[refreshToken, 'refresh_token']]
+  return Object.values(tokens).map(({ accessToken }) => [accessToken, 'access_token'])
 }
 
 /** The longest that a token is believed to live, milliseconds. */

@@ -8,6 +8,11 @@ export type StoredRecord = SessionRecord
 
 /** Where records are kept, and the lock that is as wide as those who share them. */
 export interface TokenStore {
+  /**
+   * How it keeps private keys: `structured` as the `CryptoKey` that they are (structured clone), `encrypted` as plain data
+   * that nobody else can read. Default: not at all, and keys live in memory.
+   */
+  readonly keys?: 'structured' | 'encrypted' | undefined
   get(key: string): Promise<StoredRecord | undefined>
   /**
    * Writes `next` if the record's version (`versionOf()`) is still `expected` (`undefined`: there is none); tells whether
