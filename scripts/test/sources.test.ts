@@ -20,7 +20,15 @@ const layers: Record<number, string[]> = {
   3: [
     ...['client.ts', 'client-authentication.ts', 'discovery.ts', 'server-answers.ts', 'token-response.ts', 'grant.ts'],
     ...['id-token.ts', 'id-token-signature.ts', 'key-set.ts'],
-    ...['proof-of-possession.ts', 'dpop.ts', 'dpop-proof.ts', 'proof-key.ts', 'proof-keys.ts', 'proof-servers.ts'],
+    ...[
+      'proof-of-possession.ts',
+      'dpop.ts',
+      'dpop-proof.ts',
+      'bound-store.ts',
+      'proof-key.ts',
+      'proof-keys.ts',
+      'proof-servers.ts',
+    ],
   ],
   4: ['renewal-policy.ts', 'token-parameters.ts', 'held-token.ts', 'session-options.ts', 'session-copy.ts'],
   5: ['renewal.ts', 'session.ts', 'session-snapshot.ts', 'warnings.ts'],

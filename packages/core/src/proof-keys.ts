@@ -49,9 +49,10 @@ export class ProofKeys {
   }
 
   async #found(): Promise<ProofKey> {
-    const { store, identity } = this.#source
+    const { issuer, clientId, sessionKey = 'default', store } = this.#source.options
+    const { name: grant, principal } = this.#source.kind
     if (!store?.keys) return this.#own()
-    const name = `${(await identity()).key} next`
+    const name = JSON.stringify([issuer, clientId, grant, principal ? await principal() : sessionKey, 'DPoP'])
     const late = () => new StoreError(`The token store did not answer within ${STORAGE_TIMEOUT} ms`)
     return within(STORAGE_TIMEOUT, late, async () => {
       for (let tries = 0; tries < 3; tries++) {
@@ -69,7 +70,7 @@ export class ProofKeys {
   }
 
   #own(): Promise<ProofKey> {
-    this.#made ??= newProofKey(this.#source.store?.keys).then((key) => {
+    this.#made ??= newProofKey(this.#source.options.store?.keys).then((key) => {
       this.#held.set(key.stored.thumbprint, key)
       return key
     })

@@ -217,3 +217,18 @@ test('the authorization request names no key that the login would come back with
   await app.auth.login()
   expect(new URL(app.page.lastVisited).searchParams.has('dpop_jkt')).toBe(false)
 })
+
+test('a session that has no key yet, because its first request failed, is not lost', async () => {
+  const { store, records } = openStore()
+  let isDown = true
+  const fetch: typeof server.fetch = async (input, init) =>
+    isDown && String(input).endsWith('/token') ? new Response(undefined, { status: 503 }) : server.fetch(input, init)
+  const { options } = optionsWith(store, { fetch })
+  server.bind('seed', undefined)
+  await rejection(refreshToken({ ...options, refreshToken: 'seed' }).getAccessToken())
+  expect((await records()).some(({ failures }) => failures)).toBe(true)
+  isDown = false
+  const later = refreshToken({ ...options, refreshToken: 'seed', dpop: dpop() })
+  expect(await rejection(later.getAccessToken())).toMatchObject({ code: 'server-error', retryable: true })
+  expect(later.session.status).toBe('signedIn')
+})

@@ -1,4 +1,12 @@
-import { authenticatedFetch, clientCredentials, dpop, password, refreshToken, type SourceOptions } from '@keyturn/core'
+import {
+  authenticatedFetch,
+  clientCredentials,
+  dpop,
+  password,
+  refreshToken,
+  type SourceOptions,
+  TokenManager,
+} from '@keyturn/core'
 import { expect, test } from 'vitest'
 import { ProofServer } from './proof-server.ts'
 import { rejection } from './sign-in-server.ts'
@@ -161,6 +169,9 @@ test('an answer of type Bearer is refused, and one of type DPoP without a key, t
     },
   })
   expect(await rejection(plain.getAccessToken())).toMatchObject({ code: 'invalid-response' })
+  const grant = async () => ({ accessToken: 'a', tokenType: 'DPoP' as const, expiresAt: Date.now() + 60_000 })
+  const own = new TokenManager(grant, { issuer: 'https://as.example', clientId: 'app' })
+  expect(await rejection(own.getAccessToken())).toMatchObject({ code: 'invalid-response' })
 })
 
 test('a refresh token that is bound to another key is refused by the server', async () => {
