@@ -27,7 +27,6 @@ export class ProofKeys {
   /** The key for the next session: from the store, else made, and then all adopt what was written there first. */
   next(): Promise<ProofKey> {
     this.#next ??= this.#found().catch((cause) => {
-      this.#next = undefined // the store may work again
       this.isKept = false
       this.#source.warnings.degraded('the key for DPoP could not be stored and lives in memory', cause)
       return this.#own()
@@ -35,7 +34,7 @@ export class ProofKeys {
     return this.#next
   }
 
-  /** The same, looked for anew: storage may have been cleared since. */
+  /** The same, looked for anew: storage may have been cleared since, or work again. */
   lookedFor(): Promise<ProofKey> {
     this.#next = undefined
     return this.next()

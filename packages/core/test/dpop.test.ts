@@ -1,3 +1,4 @@
+import { inspect } from 'node:util'
 import {
   authenticatedFetch,
   clientCredentials,
@@ -91,15 +92,47 @@ test('a token that an API refuses is replaced, and the second attempt proves the
   expect(server.tokenRequests).toHaveLength(2)
 })
 
-test('nonces of the authorization server, of its UserInfo endpoint and of an API are each their own', async () => {
+test('nonces of the authorization server, of an API, and of one at the same origin are each their own', async () => {
   const { server, api, source } = start()
-  Object.assign(server.wantsNonce, { token: true, api: true })
+  const neighbour = authenticatedFetch(source, { apis: 'https://as.example/userinfo', fetch: server.fetch })
+  Object.assign(server.wantsNonce, { token: true, api: true, userinfo: true })
   expect((await api(API)).status).toBe(200)
+  expect((await neighbour('https://as.example/userinfo')).status).toBe(200)
   expect((await api(API)).status).toBe(200)
   await source.getAccessToken({ rejectedToken: await source.getAccessToken() })
   const nonces = server.proofs.map(({ claims }) => claims.nonce)
-  const [token, here] = ['nonce-token-0', 'nonce-api-0']
-  expect(nonces).toEqual([undefined, token, undefined, here, here, token])
+  const [token, here, there] = ['nonce-token-0', 'nonce-api-0', 'nonce-userinfo-0']
+  expect(nonces).toEqual([undefined, token, undefined, here, undefined, there, here, token])
+})
+
+test('of many servers those that were heard of longest ago are forgotten', async () => {
+  const { server, source } = start()
+  server.wantsNonce.api = true
+  const origins = Array.from({ length: 120 }, (_, n) => `https://api-${n}.example/`)
+  const api = authenticatedFetch(source, { apis: origins, fetch: server.fetch })
+  for (const url of origins) await api(url)
+  const before = server.proofs.length
+  expect((await api(origins[119] ?? '')).status).toBe(200)
+  expect((await api(origins[0] ?? '')).status).toBe(200)
+  expect(server.proofs.slice(before).map(({ claims }) => claims.nonce)).toEqual([
+    'nonce-api-0',
+    undefined,
+    'nonce-api-0',
+  ])
+})
+
+test('a challenge that is long and hostile holds nobody up', async () => {
+  const { source } = start()
+  const hostile = ['dpop error='.repeat(30_000), `dpop ${'error '.repeat(30_000)}`, `DPoP error${' '.repeat(200_000)}`]
+  const begun = performance.now()
+  for (const challenge of hostile) {
+    const response = new Response(undefined, {
+      status: 401,
+      headers: { 'www-authenticate': challenge, 'dpop-nonce': 'n' },
+    })
+    expect(source.observe?.({ url: API, response })).toBe(false)
+  }
+  expect(performance.now() - begun).toBeLessThan(1000)
 })
 
 test('a nonce that comes with a good answer is the next one', async () => {
@@ -130,7 +163,7 @@ test('a nonce is taken where CORS hides the challenge', async () => {
 })
 
 test('servers that are never content with a nonce are asked twice, and no more', async () => {
-  const { server, api, source } = start()
+  const { server, source } = start()
   server.neverContent = true
   expect(await rejection(source.getAccessToken())).toMatchObject({ error: 'use_dpop_nonce', code: 'request-refused' })
   expect(server.tokenRequests).toHaveLength(2)
@@ -140,7 +173,6 @@ test('servers that are never content with a nonce are asked twice, and no more',
   expect((await other.api(API)).status).toBe(401)
   expect(other.server.proofsFor(API)).toHaveLength(1 + 2)
   expect(other.server.tokenRequests).toHaveLength(1)
-  void api
 })
 
 test.each([3 * 3600, -3 * 3600])(
@@ -187,6 +219,7 @@ test('who is asked for a token signs; what is shown of a source holds no key', a
   const answer = await source.authorize?.({ method: 'GET', url: `${API}?q` })
   expect(Object.keys(answer?.headers ?? {}).sort()).toEqual(['authorization', 'dpop'])
   expect(JSON.stringify([source, await source.getTokenSet(), source.explain()])).not.toMatch(/"(d|privateKey|pair)"/)
+  expect(inspect([source, source.client], { depth: 9, showHidden: true })).not.toMatch(/CryptoKey|thumbprint: '/)
   expect(
     clientCredentials({ issuer: 'https://as.example', clientId: 'a', clientSecret: 'b' }).authorize,
   ).toBeUndefined()
