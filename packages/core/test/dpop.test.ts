@@ -187,6 +187,14 @@ test.each([3 * 3600, -3 * 3600])(
   },
 )
 
+test('an API whose own clock is wrong is proved by that', async () => {
+  const { server, api } = start()
+  server.apiAhead = 600
+  for (let call = 0; call < 3; call++) expect((await api(API)).status).toBe(200)
+  expect(server.proofsFor(API)).toHaveLength(4)
+  expect(server.tokenRequests).toHaveLength(1)
+})
+
 test('an answer of type Bearer is refused, and one of type DPoP without a key, too', async () => {
   const { server, source } = start()
   server.tokenType = 'bearer'
