@@ -159,6 +159,14 @@ test('an address without a response is no error, and signs nobody in or out', as
   expect(await visitor.name(sessions)).toBe('ada')
 })
 
+test("an answer with somebody else's state is refused while a login is under way here, and left alone otherwise", async () => {
+  const sessions = startSessions(server)
+  const visitor = new Visitor()
+  expect((await visitor.arrive(sessions, '/callback?code=theirs&state=theirs')).error).toBeUndefined()
+  await visitor.leave(sessions)
+  expect((await visitor.arrive(sessions, '/callback?code=theirs&state=theirs')).error?.code).toBe('invalid-state')
+})
+
 test("what a proxy made of the address does not matter, nor does the shape of Node's own requests", async () => {
   const sessions = startSessions(server)
   const visitor = new Visitor()
