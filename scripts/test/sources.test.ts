@@ -9,6 +9,7 @@ const layers: Record<number, string[]> = {
   1: [
     'token-source.ts',
     'token-set.ts',
+    'authorization-details.ts',
     'errors.ts',
     'session-record.ts',
     'deadline.ts',
@@ -18,20 +19,41 @@ const layers: Record<number, string[]> = {
   ],
   2: ['token-store.ts', 'lock.ts', 'memory-store.ts', 'transaction-store.ts', 'renewal-errors.ts'],
   3: [
-    ...['client.ts', 'client-authentication.ts', 'discovery.ts', 'server-answers.ts', 'token-response.ts', 'grant.ts'],
+    ...[
+      'client.ts',
+      'client-options.ts',
+      'client-authentication.ts',
+      'client-assertion.ts',
+      'signing-key.ts',
+      'discovery.ts',
+      'server-answers.ts',
+      'token-response.ts',
+      'grant.ts',
+    ],
     ...['id-token.ts', 'id-token-signature.ts', 'key-set.ts'],
+    ...['proof-of-possession.ts', 'dpop.ts', 'dpop-proof.ts', 'proof-key.ts', 'proof-keys.ts', 'proof-servers.ts'],
   ],
   4: ['renewal-policy.ts', 'token-parameters.ts', 'held-token.ts', 'session-options.ts', 'session-copy.ts'],
   5: ['renewal.ts', 'session.ts', 'session-snapshot.ts', 'warnings.ts'],
   6: ['source-options.ts', 'token-manager.ts', 'confidential-token-manager.ts'],
-  7: ['grants/*', 'api-routes.ts', 'authenticated-fetch.ts', 'ky.ts', 'testing/*', 'user-info.ts'],
+  7: [
+    'grants/*',
+    'user-info.ts',
+    'ky.ts',
+    'testing/*',
+    'api-routes.ts',
+    'token-fetch.ts',
+    'redirects.ts',
+    'authenticated-fetch.ts',
+  ],
   8: ['index.ts', 'testing.ts'],
 }
 
 // Who may call oauth4webapi: where the protocol is spoken. Anybody may name its types.
 const speaksProtocol = [
-  ...['client.ts', 'discovery.ts', 'client-authentication.ts', 'grants/*'],
+  ...['client.ts', 'discovery.ts', 'client-options.ts', 'client-authentication.ts', 'client-assertion.ts', 'grants/*'],
   ...['id-token.ts', 'id-token-signature.ts', 'key-set.ts', 'user-info.ts'],
+  ...['dpop-proof.ts', 'proof-key.ts'],
 ]
 
 const matches = (file: string, patterns: string[]) => patterns.some((p) => posix.matchesGlob(file, p))

@@ -7,16 +7,19 @@ export {
   type AuthenticatedFetchOptions,
   AuthorizationCodeFlow,
   type AuthorizationCodeOptions,
+  type AuthorizationDetail,
   type AuthorizationRequestStep,
   type AuthorizationServer,
   AuthorizationServerError,
-  authenticatedFetch,
+  authorizationDetails,
   type Claims,
   type Client,
   type ClientAuthentication,
   type ClientOptions,
   clientSecretBasic,
   clientSecretPost,
+  type DPoP,
+  dpop,
   type Failure,
   fetchUserInfo,
   type Grant,
@@ -38,6 +41,7 @@ export {
   none,
   OAuthError,
   type OAuthErrorCode,
+  type ProofOfPossession,
   type PushedAuthorizationRequests,
   pushedAuthorizationRequests,
   type RefreshTokenOptions,
@@ -50,6 +54,7 @@ export {
   type SourceOptions,
   type StandardSchemaV1,
   type Stats,
+  type StoredKey,
   type StoredRecord,
   type StoredToken,
   StoreError,
@@ -66,9 +71,12 @@ export {
   tokenParameters,
   type UserAgent,
 } from '@keyturn/core'
+export { authenticatedFetch } from './authenticated-fetch.ts'
 export { authorizationCode, type BrowserOptions } from './authorization-code.ts'
 export { browserUserAgent } from './browser-user-agent.ts'
 export { indexedDBStore } from './indexed-db-store.ts'
+export { loginOnce } from './login-once.ts'
 export { loginWithPopup, type PopupLoginOptions } from './popup-login.ts'
 export { refreshToken } from './refresh-token.ts'
+export { returnAddress } from './return-address.ts'
 export { sessionTransactions } from './session-transactions.ts'

@@ -118,6 +118,8 @@ export function fileStore(path: string, options: FileStoreOptions = {}): TokenSt
   }
 
   return {
+    keys: fileKey === undefined ? undefined : 'encrypted',
+
     // Damage is an answer, not a failure: it is the manager's to report, and its next write heals it. As what is damaged
     // can be anything, a manager believes nothing that it is given before it has checked it.
     get: (key) => located(async (target) => (await find(await readText(target), key)) as StoredRecord | undefined),

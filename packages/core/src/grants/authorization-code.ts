@@ -1,6 +1,7 @@
 import * as oauth from 'oauth4webapi'
 import type { TokenRequestChecks } from '../client.ts'
 import { confidential } from '../client-authentication.ts'
+import { within } from '../deadline.ts'
 import { LoginRequiredError, OAuthError, StoreError } from '../errors.ts'
 import { secureUrl } from '../secure-url.ts'
 import type { SourceOptions } from '../source-options.ts'
@@ -29,6 +30,9 @@ export interface AuthorizationCodeOptions extends SourceOptions {
   /** `jarm()`: only authorization responses that are signed are taken. Default: the server's are not. */
   jarm?: Jarm | undefined
 }
+
+/** Milliseconds after which what remembers logins, or takes an answer over, is given up. */
+const PATIENCE = 5000
 
 type FlowOptions = AuthorizationCodeOptions & { transactions: TransactionStore }
 
@@ -90,6 +94,7 @@ export class AuthorizationCodeFlow<C extends Claims = Claims> extends TokenManag
         login_hint: options.loginHint,
         acr_values: options.acrValues,
         max_age: maxAge?.toString(),
+        dpop_jkt: await this.client.possession?.thumbprint(),
       },
     )
     if (requestObject) request = await requestObject(this.client, request)
@@ -168,7 +173,9 @@ export class AuthorizationCodeFlow<C extends Claims = Claims> extends TokenManag
       this.warnings.warn('Cannot clean the address')
     }
     const transaction = await this.#remembered(route, (transactions) => transactions.take(state))
-    if (!transaction && (await route.userAgent.handOver?.(state, `${response}`))) return undefined
+    const handOver = async () => route.userAgent.handOver?.(state, `${response}`)
+    // Where that fails it is for the app in this window to be told.
+    if (!transaction && (await within(PATIENCE, Error, handOver).catch(() => false))) return undefined
     const appState = transaction?.appState
     if (!isUnderWay(transaction) || transaction.issuer !== issuer) {
       throw unusable(new Error('no login here waits for it'), appState, 'invalid-state')
@@ -201,7 +208,7 @@ export class AuthorizationCodeFlow<C extends Claims = Claims> extends TokenManag
     call: (transactions: TransactionStore) => T | Promise<T>,
   ): Promise<T> {
     try {
-      return await call(transactions)
+      return await within(PATIENCE, Error, async () => call(transactions))
     } catch (cause) {
       throw new StoreError('Cannot remember the login', { cause, fix: 'Allow session storage.' })
     }
