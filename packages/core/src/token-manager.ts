@@ -59,7 +59,10 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
       tokenFor: (wanted) => this.#token(wanted),
       warnings: this.warnings,
     })
-    this.#client.possession = possession
+    if (options.client && (possession || client.possession)) {
+      throw new OAuthError('invalid-options', 'dpop needs a client of its own', { fix: 'Leave out client.' })
+    }
+    client.possession = possession
     Object.assign(this, possession?.signing)
     const request = { scope, resource, parameters }
     this.#own = { request, tokenKey: tokenKeyOf(request) }

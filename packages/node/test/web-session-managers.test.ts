@@ -115,14 +115,14 @@ test('who is idle for ten minutes costs no timer and no watcher, and is signed i
   expect([state.watchers, vi.getTimerCount()]).toEqual([0, 0])
 })
 
-/** The long timers that are set from now on, and those that are stopped. */
+/** The timers that are set from now on for longer than anybody waits for an answer, and those that are stopped. */
 function observedTimers() {
   const [set, stopped] = [vi.spyOn(globalThis, 'setTimeout'), vi.spyOn(globalThis, 'clearTimeout')]
   onTestFinished(() => {
     set.mockRestore()
     stopped.mockRestore()
   })
-  const long = () => set.mock.results.filter((_, i) => Number(set.mock.calls[i]?.[1]) > 20_000)
+  const long = () => set.mock.results.filter((_, i) => Number(set.mock.calls[i]?.[1]) > 40_000)
   return { set: () => long().map(({ value }) => value), stopped: () => stopped.mock.calls.map(([timer]) => timer) }
 }
 

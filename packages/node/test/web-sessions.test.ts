@@ -1,4 +1,5 @@
 import {
+  dpop,
   InvalidCallbackError,
   jarm,
   memoryStore,
@@ -183,7 +184,7 @@ test('what is too short for a key, or is none, is refused at once', () => {
   }
 })
 
-test('a store that is none and a life that is no number of seconds are refused at once', () => {
+test('a store that is none, a life that is no number of seconds, and dpop are refused at once', () => {
   const options = { issuer: server.issuer, clientId: 'web', redirectUri: REDIRECT_URI, cookieKey: COOKIE_KEY }
   for (const store of [undefined, {}]) {
     expect(() => webSessions({ ...options, store: store as never })).toThrow(/store/)
@@ -191,6 +192,8 @@ test('a store that is none and a life that is no number of seconds are refused a
   for (const cookieMaxAge of [0, -1, 1.5, Number.NaN]) {
     expect(() => webSessions({ ...options, store: memoryStore(), cookieMaxAge })).toThrow(/cookieMaxAge/)
   }
+  const bound = { ...options, store: memoryStore(), dpop: dpop() }
+  expect(() => webSessions(bound)).toThrow(/dpop/)
 })
 
 test('requests that are pushed, responses that are signed and claims that are checked go the same way', async () => {
