@@ -20,7 +20,7 @@ export interface SourceOptions extends ClientOptions {
   sessionKey?: string | undefined
   /**
    * The `client` of another source that has the same issuer, client and authentication: metadata, keys and what the server
-   * refused are then known to both, and their token requests are counted together. Default: its own.
+   * refused are then known to both, and their token requests are counted together. Not with `dpop`. Default: its own.
    */
   client?: Client | undefined
   /** Told, once each, what does not break anything yet and should be known. Default: `console.warn`. */

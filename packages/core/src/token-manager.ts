@@ -53,9 +53,12 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
     if (store && [store.get, store.replace, store.lock].some((method) => typeof method !== 'function')) {
       throw new OAuthError('invalid-options', 'store is no TokenStore', { fix: 'Give store get, replace and lock.' })
     }
+    if (options.client && (options.dpop || client.possession)) {
+      throw new OAuthError('invalid-options', 'dpop needs a client of its own', { fix: 'Leave out client.' })
+    }
     const tokenFor: TokenFor = (wanted) => this.#token(wanted)
-    this.#client.possession = options.dpop?.({ options, kind, tokenFor, warnings: this.warnings })
-    Object.assign(this, this.#client.possession?.signing)
+    client.possession = options.dpop?.({ options, kind, tokenFor, warnings: this.warnings })
+    Object.assign(this, client.possession?.signing)
     const request = { scope, resource, parameters }
     this.#own = { request, tokenKey: tokenKeyOf(request) }
     this.#session = this.#sessionFor(this.#own)

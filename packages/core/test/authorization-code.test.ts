@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { authorizationCode, memoryStore, memoryTransactions, OAuthError, StoreError } from '@keyturn/core'
+import { authorizationCode, dpop, memoryStore, memoryTransactions, OAuthError, StoreError } from '@keyturn/core'
 import { expect, test } from 'vitest'
 import { comeBack, FakePage, ISSUER, REDIRECT_URI, rejection, SignInServer, startApp } from './sign-in-server.ts'
 
@@ -200,4 +200,11 @@ test('two sources with one client discover once, and each has its own session', 
   expect(one.server.requests.filter(({ path }) => path.startsWith('/.well-known/'))).toHaveLength(1)
   expect(one.auth.session.status).toBe('signedIn')
   expect(other.auth.session.status).toBe('unknown')
+})
+
+test('a client whose tokens are bound to a key is shared with nobody', () => {
+  const bound = startApp({ dpop: dpop() }).auth
+  for (const options of [{ client: bound.client }, { client: startApp().auth.client, dpop: dpop() }]) {
+    expect(() => startApp(options)).toThrow('dpop needs a client of its own')
+  }
 })
