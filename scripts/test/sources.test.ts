@@ -22,7 +22,7 @@ const layers: Record<number, string[]> = {
     ...['id-token.ts', 'id-token-signature.ts', 'key-set.ts'],
   ],
   4: ['renewal-policy.ts', 'token-parameters.ts', 'held-token.ts', 'session-options.ts', 'session-copy.ts'],
-  5: ['renewal.ts', 'session.ts', 'session-snapshot.ts', 'warnings.ts'],
+  5: ['renewal.ts', 'revocation.ts', 'revocation-outbox.ts', 'session.ts', 'session-snapshot.ts', 'warnings.ts'],
   6: ['source-options.ts', 'token-manager.ts', 'confidential-token-manager.ts'],
   7: ['grants/*', 'api-routes.ts', 'authenticated-fetch.ts', 'ky.ts', 'testing/*', 'user-info.ts'],
   8: ['index.ts', 'testing.ts'],

@@ -1,4 +1,5 @@
 import type { ClientOptions } from './client.ts'
+import type { RevocationOutbox } from './revocation.ts'
 import type { SessionRecord } from './session-record.ts'
 import type { TokenStore } from './token-store.ts'
 
@@ -14,6 +15,11 @@ export interface SourceOptions extends ClientOptions {
   store?: TokenStore | undefined
   /** Tells the sessions of several users in one store apart. Default: `default`. */
   sessionKey?: string | undefined
+  /**
+   * `revocationOutbox()`: a sign-out that the server cannot be told of is finished later. Default: it is, but for
+   * `authorizationCode` in a page, where the server is told once.
+   */
+  outbox?: RevocationOutbox | undefined
   /** Told, once each, what does not break anything yet and should be known. Default: `console.warn`. */
   onWarning?: ((message: string) => void) | undefined
 }

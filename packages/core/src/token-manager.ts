@@ -3,6 +3,7 @@ import { OAuthError } from './errors.ts'
 import type { Grant } from './grant.ts'
 import type { HeldToken } from './held-token.ts'
 import { drawFactor } from './renewal-policy.ts'
+import { type Revocations, revocations } from './revocation.ts'
 import { Session } from './session.ts'
 import type { Wanted } from './session-options.ts'
 import type { SessionRecord, TimelineEvent } from './session-record.ts'
@@ -25,6 +26,7 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
   readonly #factor: number = drawFactor()
   readonly #own: Wanted
   readonly #session: Session
+  readonly #revocations: Revocations
   /** Those of other tokens, where every token is on its own. */
   readonly #others = new Map<string, Session>()
   readonly #listeners = new Set<{ listener: () => void }>()
@@ -39,7 +41,7 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
     options: SourceOptions,
     kind: GrantKind = { name: 'custom', oneSession: false, asksAgain: true },
   ) {
-    const { scope, resource, parameters, store, onWarning } = options
+    const { scope, resource, parameters, store, onWarning, outbox = revocations } = options
     this.#grant = grant
     this.#options = options
     this.#kind = kind
@@ -51,6 +53,13 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
     const request = { scope, resource, parameters }
     this.#own = { request, tokenKey: tokenKeyOf(request) }
     this.#session = this.#sessionFor(this.#own)
+    this.#revocations = outbox({
+      client: this.#client,
+      store,
+      sessions: () => this.#sessions().map(({ base }) => base),
+      degraded: (what, cause) => this.warnings.degraded(what, cause),
+      warn: (message) => this.warnings.warn(message),
+    })
   }
 
   /** A token that is valid now. Rejects with an `OAuthError`, or with the reason of an aborted `signal`. */
@@ -92,7 +101,7 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
 
   /**
    * Forgets every token, here at once and then in the store, and has them revoked (RFC 7009). Where the server cannot be
-   * told, that is reported as a warning: nobody can use the session here any more.
+   * told, `outbox` has it told later; without one that is a warning: nobody can use the session here any more.
    */
   async revoke(): Promise<void> {
     const { revoked } = await this.end()
@@ -117,7 +126,7 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
 
   /** Stops timers and channels. */
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const session of this.#sessions()) session.dispose()
+    for (const part of [this.#revocations, ...this.#sessions()]) part.dispose?.()
   }
 
   /** The client at the authorization server, for whatever else is asked there. */
@@ -126,7 +135,7 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
   }
 
   protected wake(): void {
-    void this.#session.wake()
+    void this.#session.wake().then(() => this.#revocations.flush?.(true))
   }
 
   protected ready(): Promise<void> {
@@ -136,6 +145,7 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
   /** A sign-in takes the place of whatever session there was. */
   protected async begin(tokenSet: Issued): Promise<void> {
     await this.#session.begin(tokenSet)
+    void this.#revocations.flush?.()
     if (tokenSet.refreshToken === undefined) {
       this.warnings.warn(
         'The server gave no refresh token: the session ends with its access token. Ask for scope offline_access.',
@@ -146,7 +156,7 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
   /** Ends all sessions; resolves when the store knows, with what they held and the revocation under way. */
   protected async end(): Promise<{ records: SessionRecord[]; revoked: Promise<void> }> {
     const records = (await Promise.all(this.#sessions().map((session) => session.signOut()))).flat()
-    return { records, revoked: this.#revoke(records) }
+    return { records, revoked: this.#revocations.revoke(records) }
   }
 
   #sessions(): Session[] {
@@ -206,24 +216,18 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
       own,
       counts: this.#counts,
       changed: () => this.#changed(),
+      revoke: (record) => this.#revocations.revoke([record]),
       degraded: (what, cause) => this.warnings.degraded(what, cause),
       warn: (message) => this.warnings.warn(message),
       watched: () => this.#listeners.size > 0,
     })
   }
 
-  async #revoke(records: SessionRecord[]): Promise<void> {
-    const tokens = new Map(records.flatMap(revocable))
-    // A sign-in may have overtaken the sign-out.
-    for (const { base } of this.#sessions()) for (const [token] of revocable(base)) tokens.delete(token)
-    const failed = ({ message }: Error) => this.warnings.warn(`A token could not be revoked: ${message}`)
-    await Promise.all([...tokens].map(([token, kind]) => this.#client.revoke(token, kind).catch(failed)))
-  }
-
   #changed(): void {
     this.#held = this.#session.held.get(this.#own.tokenKey)
     const snapshot = snapshotOf(this.#session) as SessionSnapshot<C> // by the option `claims`
     if (JSON.stringify(snapshot) === JSON.stringify(this.#snapshot)) return
+    if (this.#snapshot.status === 'unknown') void this.#revocations.flush?.() // what the last run could not finish
     this.#snapshot = Object.freeze(snapshot)
     for (const subscription of this.#listeners) queueMicrotask(() => this.#tell(subscription))
   }
@@ -236,10 +240,4 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
       this.warnings.warn(`A listener failed: ${Object(error).message}`)
     }
   }
-}
-
-/** What to revoke of a session: a refresh token takes its access tokens with it (RFC 7009 section 2.1). */
-function revocable({ refreshToken, tokens }: SessionRecord): [token: string, kind: 'refresh_token' | 'access_token'][] {
-  if (refreshToken !== undefined) return [[refreshToken, 'refresh_token']]
-  return Object.values(tokens).map(({ accessToken }) => [accessToken, 'access_token'])
 }
