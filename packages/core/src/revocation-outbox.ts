@@ -10,6 +10,8 @@ const LIFE = 604_800_000
 const MOST = 100
 /** Milliseconds after which a storage call is given up. */
 const STORAGE_TIMEOUT = 5000
+/** Milliseconds until a store that failed is asked again. */
+const AGAIN = 60_000
 
 /** A token that waits. */
 interface Pending extends Pick<Revocation, 'token' | 'kind'> {
@@ -42,6 +44,8 @@ class StoredRevocations implements Revocations {
   readonly #key: string
   /** What the store does not have. */
   #memory: Outbox = { pending: [] }
+  /** What waited when that was known last. */
+  #last = this.#memory
   #timer: ReturnType<typeof setTimeout> | undefined
   #disposed = false
 
@@ -144,7 +148,8 @@ class StoredRevocations implements Revocations {
     const before = this.#valid(this.#memory)
     this.#memory = change(before)
     if (failed && this.#memory !== before) degraded('what is to be revoked could not be stored', failed)
-    this.#schedule(this.#memory)
+    if (failed && this.#memory.pending.length === 0) this.#schedule(this.#last, AGAIN)
+    else this.#schedule(this.#memory)
   }
 
   /** What can still be sent. */
@@ -158,10 +163,12 @@ class StoredRevocations implements Revocations {
   }
 
   /** No timer keeps a process alive. */
-  #schedule({ pending, failure }: Outbox): void {
+  #schedule(outbox: Outbox, least = 1000): void {
+    const { pending, failure } = outbox
+    this.#last = outbox
     clearTimeout(this.#timer)
     if (pending.length === 0 || !failure || this.#disposed) return
-    const delay = Math.min(Math.max(failure.retryAt - Date.now(), 1000), LONGEST_WAIT)
+    const delay = Math.min(Math.max(failure.retryAt - Date.now(), least), LONGEST_WAIT)
     this.#timer = setTimeout(() => void this.flush(), delay + 1)
     Object(this.#timer).unref?.()
   }
