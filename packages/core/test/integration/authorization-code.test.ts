@@ -219,7 +219,8 @@ test('logout works while the server is away: here at once, and at the server whe
   await world.server.back()
   const next = startApp(world, { store })
   expect(await rejection(next.auth.getAccessToken())).toBeInstanceOf(LoginRequiredError)
-  await expect.poll(() => world.server.log.filter(({ path }) => path === '/token/revocation').length).toBe(1)
+  const told = () => world.server.log.filter(({ path }) => path === '/token/revocation').length
+  await expect.poll(told, { timeout: 5000 }).toBe(1)
   expect((await world.refreshAs(refreshTokens.at(-1) ?? '')).status).toBe(400)
   expect(warnings).toEqual([])
 })
