@@ -19,7 +19,7 @@ const layers: Record<number, string[]> = {
   2: ['token-store.ts', 'lock.ts', 'memory-store.ts', 'transaction-store.ts', 'renewal-errors.ts'],
   3: [
     ...['client.ts', 'client-authentication.ts', 'discovery.ts', 'server-answers.ts', 'token-response.ts', 'grant.ts'],
-    ...['id-token.ts', 'id-token-signature.ts', 'key-set.ts'],
+    ...['id-token.ts', 'id-token-signature.ts', 'key-set.ts', 'logout-token.ts'],
   ],
   4: ['renewal-policy.ts', 'token-parameters.ts', 'held-token.ts', 'session-options.ts', 'session-copy.ts'],
   5: ['renewal.ts', 'revocation.ts', 'revocation-outbox.ts', 'session.ts', 'session-snapshot.ts', 'warnings.ts'],
@@ -31,7 +31,7 @@ const layers: Record<number, string[]> = {
 // Who may call oauth4webapi: where the protocol is spoken. Anybody may name its types.
 const speaksProtocol = [
   ...['client.ts', 'discovery.ts', 'client-authentication.ts', 'grants/*'],
-  ...['id-token.ts', 'id-token-signature.ts', 'key-set.ts', 'user-info.ts'],
+  ...['id-token.ts', 'id-token-signature.ts', 'key-set.ts', 'logout-token.ts', 'user-info.ts'],
 ]
 
 const matches = (file: string, patterns: string[]) => patterns.some((p) => posix.matchesGlob(file, p))

@@ -52,6 +52,7 @@ export {
   type SessionEnd,
   type SessionRecord,
   type SessionSnapshot,
+  type SignOut,
   type SourceOptions,
   type StandardSchemaV1,
   type Stats,
@@ -73,7 +74,9 @@ export {
 } from '@keyturn/core'
 export { authorizationCode, type BrowserOptions } from './authorization-code.ts'
 export { browserUserAgent } from './browser-user-agent.ts'
+export { handleFrontChannelLogout } from './front-channel-logout.ts'
 export { indexedDBStore } from './indexed-db-store.ts'
 export { loginWithPopup, type PopupLoginOptions } from './popup-login.ts'
 export { refreshToken } from './refresh-token.ts'
 export { sessionTransactions } from './session-transactions.ts'
+export { type IdleOptions, signOutWhenIdle } from './sign-out-when-idle.ts'

@@ -9,7 +9,7 @@ import { ours } from './renewal-errors.ts'
 import { secureUrl } from './secure-url.ts'
 import { answerOf, clockSkew, type EndpointAnswer, refusal, secretsOf } from './server-answers.ts'
 import type { StandardSchemaV1 } from './standard-schema.ts'
-import { lifetimeOf, normalizedTokenResponse } from './token-response.ts'
+import { lifetimeOf, normalizedTokenResponse, refreshTokenExpiresAt } from './token-response.ts'
 import type { Issued } from './token-set.ts'
 
 /** Who the client is and whom it talks to. */
@@ -167,6 +167,7 @@ export class Client {
         expiresAt: issuedAt + lifetimeOf(json?.expires_in) * 1000,
         scope: result.scope || undefined,
         refreshToken: result.refresh_token,
+        refreshTokenExpiresAt: refreshTokenExpiresAt(json, issuedAt),
         ...(await identityIn(result, checks.refreshed, async (claims) => {
           await verify?.(answer, result)
           return this.inTime(() => accepted(claims, this.#options.claims))

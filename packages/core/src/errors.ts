@@ -30,6 +30,8 @@ export type OAuthErrorCode =
   | 'navigation-failed'
   | 'popup-blocked'
   | 'popup-closed'
+  // what others send
+  | 'invalid-logout-token'
 
 /** What an error carries besides its message. */
 export interface OAuthErrorDetails {

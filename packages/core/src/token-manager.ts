@@ -6,7 +6,7 @@ import { drawFactor } from './renewal-policy.ts'
 import { type Revocations, revocations } from './revocation.ts'
 import { Session } from './session.ts'
 import type { Wanted } from './session-options.ts'
-import type { SessionRecord, TimelineEvent } from './session-record.ts'
+import type { SessionRecord, SignOut, TimelineEvent } from './session-record.ts'
 import { type SessionSnapshot, snapshotOf } from './session-snapshot.ts'
 import type { GrantKind, SourceOptions, Stats } from './source-options.ts'
 import { tokenKeyOf } from './token-parameters.ts'
@@ -32,6 +32,8 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
   readonly #listeners = new Set<{ listener: () => void }>()
   readonly #counts = { renewals: 0, failures: 0 }
   protected readonly warnings: Warnings
+  /** Called before a token is handed out, and before one is renewed by itself; may end the session. Must not throw. */
+  guard: (() => void) | undefined
   #held: HeldToken | undefined
   #snapshot: SessionSnapshot<C> = Object.freeze({ status: 'unknown' })
   #served = 0
@@ -64,6 +66,7 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
 
   /** A token that is valid now. Rejects with an `OAuthError`, or with the reason of an aborted `signal`. */
   getAccessToken(request?: AccessTokenRequest): Promise<string> {
+    this.guard?.()
     const held = this.#held
     if (request === undefined && held?.isFresh(this.#session.drift)) {
       this.#served++
@@ -75,11 +78,12 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
 
   /** The same, with what is known of the token. */
   async getTokenSet(request?: AccessTokenRequest): Promise<IssuedTokenSet<C>> {
+    this.guard?.()
     const [{ stored }, { base }] = await this.#token(request)
     const { accessToken, ...rest } = stored
-    const { claims, idToken } = base
+    const { claims, idToken, refreshTokenExpiresAt } = base
     const secrets = { accessToken: { value: accessToken }, idToken: { value: idToken } }
-    return Object.defineProperties({ ...rest, claims }, secrets) as IssuedTokenSet<C>
+    return Object.defineProperties({ ...rest, refreshTokenExpiresAt, claims }, secrets) as IssuedTokenSet<C>
   }
 
   /** Who is signed in, as far as is known: one frozen object, replaced only on change. */
@@ -103,8 +107,8 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
    * Forgets every token, here at once and then in the store, and has them revoked (RFC 7009). Where the server cannot be
    * told, `outbox` has it told later; without one that is a warning: nobody can use the session here any more.
    */
-  async revoke(): Promise<void> {
-    const { revoked } = await this.end()
+  async revoke(why?: SignOut): Promise<void> {
+    const { revoked } = await this.end(why)
     await revoked
   }
 
@@ -154,8 +158,8 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
   }
 
   /** Ends all sessions; resolves when the store knows, with what they held and the revocation under way. */
-  protected async end(): Promise<{ records: SessionRecord[]; revoked: Promise<void> }> {
-    const records = (await Promise.all(this.#sessions().map((session) => session.signOut()))).flat()
+  protected async end(why?: SignOut): Promise<{ records: SessionRecord[]; revoked: Promise<void> }> {
+    const records = (await Promise.all(this.#sessions().map((session) => session.signOut(why)))).flat()
     return { records, revoked: this.#revocations.revoke(records) }
   }
 
@@ -219,6 +223,7 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
       revoke: (record) => this.#revocations.revoke([record]),
       degraded: (what, cause) => this.warnings.degraded(what, cause),
       warn: (message) => this.warnings.warn(message),
+      guard: () => this.guard?.(),
       watched: () => this.#listeners.size > 0,
     })
   }

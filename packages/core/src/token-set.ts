@@ -10,6 +10,8 @@ export interface TokenSet {
   /** The scope as granted; where the server says nothing, the scope that was asked for. */
   scope?: string | undefined
   refreshToken?: string | undefined
+  /** Where the server tells it, epoch milliseconds. */
+  refreshTokenExpiresAt?: number | undefined
   idToken?: string | undefined
   /** The validated claims of the ID token (OpenID Connect Core section 2). */
   claims?: Claims | undefined
@@ -34,6 +36,11 @@ export interface IssuedTokenSet<C extends Claims = Claims> {
   readonly issuedAt: number
   readonly expiresAt: number
   readonly scope?: string | undefined
+  /**
+   * Until when the refresh token can be used, where the server says so (`refresh_expires_in` or
+   * `refresh_token_expires_in`), epoch milliseconds of this machine's clock. Told, and acted on by nobody.
+   */
+  readonly refreshTokenExpiresAt?: number | undefined
   readonly idToken?: string | undefined
   readonly claims?: C | undefined
 }
