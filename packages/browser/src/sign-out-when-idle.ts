@@ -34,7 +34,8 @@ export function signOutWhenIdle(auth: TokenManager, options: IdleOptions): () =>
   let timer: ReturnType<typeof setTimeout> | undefined
   let isWarning = false
 
-  const warn = (is: boolean, endsAt?: number) => {
+  const warn = (endsAt: number | undefined) => {
+    const is = endsAt !== undefined
     if (is !== isWarning) onWarning?.(endsAt)
     isWarning = is
   }
@@ -42,15 +43,15 @@ export function signOutWhenIdle(auth: TokenManager, options: IdleOptions): () =>
     clearTimeout(timer)
     const { status } = auth.session
     if (note.read() === undefined && status === 'signedIn') note.write()
-    if (note.read() === undefined || status === 'signedOut') return warn(false)
+    if (note.read() === undefined || status === 'signedOut') return warn(undefined)
     const idle = note.age()
     if (idle >= after) return end()
-    warn(idle >= warnAt, Date.now() + after - idle)
+    warn(idle < warnAt ? undefined : Date.now() + after - idle)
     timer = setTimeout(check, Math.min((idle < warnAt ? warnAt : after) - idle, LONGEST_TIMER))
   }
   const end = () => {
     note.forget()
-    warn(false)
+    warn(undefined)
     // It is over here at once; what cannot be done besides is a warning of the client's.
     auth.revoke({ reason: 'idle' }).catch(() => {})
   }

@@ -19,7 +19,7 @@ export type LogoutTokenVerifier = (
 
 const EVENT = 'http://schemas.openid.net/event/backchannel-logout'
 /** How many tokens are remembered, so that none is taken twice; the oldest are forgotten first. */
-const MOST = 10_000
+const MOST = 1000
 /** Seconds that clocks may differ by. */
 const TOLERANCE = 30
 
