@@ -35,7 +35,15 @@ export interface Person {
   leave(): Promise<void>
 }
 
-export async function startWorld({ accessTokenTTL = 60, args = [] as string[] } = {}): Promise<World> {
+export interface WorldOptions {
+  accessTokenTTL?: number
+  args?: string[]
+  backChannelLogoutUri?: string
+}
+
+export async function startWorld(
+  { accessTokenTTL = 60, args = [] as string[], ...more } = {} as WorldOptions,
+): Promise<World> {
   const folder = await mkdtemp(join(tmpdir(), 'keyturn-spa-'))
   await build({
     root,
@@ -71,6 +79,7 @@ export async function startWorld({ accessTokenTTL = 60, args = [] as string[] } 
     accessTokenTTL,
     spaOrigins: [site.origin],
     headers: headers.server,
+    ...more,
   })
   const executablePath = await chromiumPath()
   const browser: Browser = await chromium.launch({

@@ -2,16 +2,21 @@
 import {
   authenticatedFetch,
   authorizationCode,
+  handleFrontChannelLogout,
+  type IdleOptions,
   InvalidCallbackError,
   type LoginResult,
   loginWithPopup,
   type PopupLoginOptions,
+  revocationOutbox,
+  signOutWhenIdle,
 } from '@keyturn/browser'
 
 export interface LabOptions {
   timeout?: number
   sessionKey?: string
   redirectUri?: string
+  idle?: IdleOptions
   /** Makes a second flow at the same moment, with the same options or its own. */
   twin?: boolean | LabOptions
 }
@@ -28,14 +33,16 @@ declare global {
 const response = await fetch('/config.json')
 const { apis, ...settings } = await response.json()
 
-function start({ twin: _, ...options }: LabOptions = {}) {
+function start({ twin: _, idle, ...options }: LabOptions = {}) {
   const warnings: string[] = []
   const auth = authorizationCode({
     ...settings,
     redirectUri: `${location.origin}/callback`,
+    outbox: revocationOutbox(),
     onWarning: (message) => warnings.push(message),
     ...options,
   })
+  if (idle) signOutWhenIdle(auth, idle)
   const statuses: { status: string; at: number }[] = []
   auth.subscribe(() => {
     const { status } = auth.session
@@ -60,6 +67,7 @@ function start({ twin: _, ...options }: LabOptions = {}) {
     handled,
     handledAgain,
     described,
+    frontChannelLogout: (url?: string) => handleFrontChannelLogout(auth, url),
     call: authenticatedFetch(auth, { apis }),
   }
 }
