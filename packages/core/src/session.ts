@@ -73,7 +73,6 @@ export class Session extends SessionCopy {
 
   /** The network is back, or the page is shown: looks at the store, and lets a failing session ask at once (R8). */
   async wake(): Promise<void> {
-    this.options.guard()
     this.drift = Number.NaN // nothing is served from memory until the store has been looked at
     await this.ready()
     const now = performance.now()

@@ -277,3 +277,20 @@ test('a store that fails for a while loses nothing that waits in it', async () =
   await elapse(3 * MINUTE)
   expect(isDead()).toBe(true)
 })
+
+test('a captive portal in the place of the metadata is an outage, a mistake in them is given up and said', async () => {
+  for (const [fault, waits] of [
+    [{ body: '<html>Welcome</html>' }, true],
+    [{ body: { issuer: 'https://as.example', revocation_endpoint: 'http://as.example/revoke' } }, false],
+  ] as const) {
+    const server = testAuthorizationServer()
+    const store = memoryStore()
+    const { options, warnings } = sourceAt(server, { store })
+    server.always(fault, 'discovery')
+    const source = refreshToken({ ...options, refreshToken: server.newRefreshToken() })
+    await source.revoke()
+    expect((await store.get(OUTBOX)) !== undefined).toBe(waits)
+    expect(warnings).toHaveLength(waits ? 0 : 1)
+    await source[Symbol.asyncDispose]()
+  }
+})
