@@ -234,3 +234,20 @@ test.each([0, -1, Number.NaN])('after %d is refused', async (after) => {
   const { auth } = await startPage()
   expect(() => signOutWhenIdle(auth, { after })).toThrow(expect.objectContaining({ code: 'invalid-options' }))
 })
+
+test('of two rules for one session the stricter holds, also when it came first', async () => {
+  const { auth } = await startPage({ after: 5 * MINUTE }, 3600)
+  stops.push(signOutWhenIdle(auth, { after: AFTER }))
+  vi.setSystemTime(Date.now() + 5 * MINUTE)
+  await expect(auth.getAccessToken()).rejects.toMatchObject({ code: 'session-ended' })
+})
+
+test('a note from the future, before the clock was set back, is not believed for longer than one load', async () => {
+  localStorage.setItem(NOTE, `${Date.now() + 24 * 60 * MINUTE}`)
+  const { auth, stop, load } = await startPage({}, 3600)
+  expect(Number(localStorage.getItem(NOTE))).toBeLessThanOrEqual(Date.now())
+  stop()
+  await auth[Symbol.asyncDispose]()
+  vi.setSystemTime(Date.now() + AFTER)
+  await expect(load().auth.getAccessToken()).rejects.toMatchObject({ code: 'session-ended' })
+})
