@@ -9,6 +9,7 @@ const layers: Record<number, string[]> = {
   1: [
     'token-source.ts',
     'token-set.ts',
+    'authorization-details.ts',
     'errors.ts',
     'session-record.ts',
     'deadline.ts',
@@ -18,7 +19,17 @@ const layers: Record<number, string[]> = {
   ],
   2: ['token-store.ts', 'lock.ts', 'memory-store.ts', 'transaction-store.ts', 'renewal-errors.ts'],
   3: [
-    ...['client.ts', 'client-authentication.ts', 'discovery.ts', 'server-answers.ts', 'token-response.ts', 'grant.ts'],
+    ...[
+      'client.ts',
+      'client-options.ts',
+      'client-authentication.ts',
+      'client-assertion.ts',
+      'signing-key.ts',
+      'discovery.ts',
+      'server-answers.ts',
+      'token-response.ts',
+      'grant.ts',
+    ],
     ...['id-token.ts', 'id-token-signature.ts', 'key-set.ts'],
     ...[
       'proof-of-possession.ts',
@@ -48,7 +59,7 @@ const layers: Record<number, string[]> = {
 
 // Who may call oauth4webapi: where the protocol is spoken. Anybody may name its types.
 const speaksProtocol = [
-  ...['client.ts', 'discovery.ts', 'client-authentication.ts', 'grants/*'],
+  ...['client.ts', 'discovery.ts', 'client-options.ts', 'client-authentication.ts', 'client-assertion.ts', 'grants/*'],
   ...['id-token.ts', 'id-token-signature.ts', 'key-set.ts', 'user-info.ts'],
   ...['dpop-proof.ts', 'proof-key.ts'],
 ]

@@ -46,6 +46,24 @@ export function registeredClients(
     },
     { client_id: 'worker', client_secret: 'worker-secret', grant_types: ['client_credentials'], ...noRedirects },
     {
+      client_id: 'worker-secret-jwt',
+      client_secret: 'a secret that signs, and never travels',
+      token_endpoint_auth_method: 'client_secret_jwt',
+      grant_types: ['client_credentials'],
+      ...noRedirects,
+    },
+    ...(webKeys.length > 0
+      ? [
+          {
+            client_id: 'worker-key-jwt',
+            token_endpoint_auth_method: 'private_key_jwt' as const,
+            grant_types: ['client_credentials'],
+            jwks: { keys: webKeys },
+            ...noRedirects,
+          },
+        ]
+      : []),
+    {
       client_id: 'worker-post',
       client_secret: 'worker-secret',
       token_endpoint_auth_method: 'client_secret_post',

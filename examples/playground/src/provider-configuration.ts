@@ -51,7 +51,11 @@ export function providerConfiguration(options: ProviderOptions): Configuration {
     adapter: memory.adapter,
     jwks: { keys: [signingKey()] },
     // RS256, the default, needs an RSA key, and that is a slow start for every test file.
-    clientDefaults: { id_token_signed_response_alg: 'ES256', authorization_signed_response_alg: 'ES256' },
+    clientDefaults: {
+      id_token_signed_response_alg: 'ES256',
+      authorization_signed_response_alg: 'ES256',
+      authorization_details_types: ['payment'],
+    },
     cookies: { keys: [randomBytes(32).toString('hex')] },
     clients: registeredClients(spaOrigins, redirectUris, webKeys),
     findAccount,
@@ -90,6 +94,13 @@ export function providerConfiguration(options: ProviderOptions): Configuration {
       jwtResponseModes: { enabled: true },
       pushedAuthorizationRequests: { enabled: true },
       requestObjects: { enabled: true },
+      richAuthorizationRequests: {
+        enabled: true,
+        types: { payment: { validate() {} } },
+        authorizationDetailsForGrantSource: askedDetails,
+        authorizationDetailsForAccessToken: (ctx, _token, source) => askedDetails(ctx) ?? source?.rar,
+        authorizationDetailsForIntrospection: (_ctx, token) => token.rar,
+      },
       revocation: { enabled: true, allowedPolicy: (_ctx, client, token) => token.clientId === client.clientId },
       rpInitiatedLogout: { enabled: true, ...logoutPages },
       resourceIndicators: {
@@ -114,4 +125,10 @@ export function providerConfiguration(options: ProviderOptions): Configuration {
 function signingKey() {
   const jwk = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ format: 'jwk' })
   return { ...jwk, kty: 'EC' as const, use: 'sig' as const, alg: 'ES256' as const, kid: randomBytes(4).toString('hex') }
+}
+
+/** Whoever asks for authorization details gets them (RFC 9396). */
+function askedDetails(ctx: KoaContextWithOIDC) {
+  const asked = ctx.oidc.params?.authorization_details
+  return typeof asked === 'string' ? JSON.parse(asked) : undefined
 }

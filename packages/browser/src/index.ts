@@ -7,9 +7,11 @@ export {
   type AuthenticatedFetchOptions,
   AuthorizationCodeFlow,
   type AuthorizationCodeOptions,
+  type AuthorizationDetail,
   type AuthorizationRequestStep,
   type AuthorizationServer,
   AuthorizationServerError,
+  authorizationDetails,
   type Claims,
   type Client,
   type ClientAuthentication,
@@ -73,6 +75,8 @@ export { authenticatedFetch } from './authenticated-fetch.ts'
 export { authorizationCode, type BrowserOptions } from './authorization-code.ts'
 export { browserUserAgent } from './browser-user-agent.ts'
 export { indexedDBStore } from './indexed-db-store.ts'
+export { loginOnce } from './login-once.ts'
 export { loginWithPopup, type PopupLoginOptions } from './popup-login.ts'
 export { refreshToken } from './refresh-token.ts'
+export { returnAddress } from './return-address.ts'
 export { sessionTransactions } from './session-transactions.ts'

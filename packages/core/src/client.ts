@@ -1,46 +1,18 @@
 import * as oauth from 'oauth4webapi'
+import { detailsIn } from './authorization-details.ts'
 import { type ClientAuthentication, none } from './client-authentication.ts'
+import type { ClientOptions } from './client-options.ts'
 import { within } from './deadline.ts'
 import { type AuthorizationServer, discover } from './discovery.ts'
 import { OAuthError, TokenUnavailableError } from './errors.ts'
 import { accepted, identityIn, type RefreshedSession } from './id-token.ts'
-import type { IdTokenSignature } from './id-token-signature.ts'
 import type { ProofOfPossession } from './proof-of-possession.ts'
 import { ours } from './renewal-errors.ts'
 import { secureUrl } from './secure-url.ts'
 import { answerOf, clockSkew, type EndpointAnswer, refusal, secretsOf } from './server-answers.ts'
 import type { StoredKey } from './session-record.ts'
-import type { StandardSchemaV1 } from './standard-schema.ts'
 import { lifetimeOf, normalizedTokenResponse } from './token-response.ts'
 import type { Issued } from './token-set.ts'
-
-/** Who the client is and whom it talks to. */
-export interface ClientOptions {
-  /** The authorization server's issuer identifier (RFC 8414 section 2, OpenID Connect Discovery). */
-  issuer: string
-  /** Laid over what discovery finds. */
-  metadata?: Partial<AuthorizationServer> | undefined
-  /** `false`: `metadata` alone is used, nothing is fetched. */
-  discovery?: false | undefined
-  clientId: string
-  /** Asked for at every request where it is a function, so that it can change while the program runs. */
-  clientSecret?: string | (() => string | Promise<string>) | undefined
-  /** Default: `none` without a secret, else what the server supports, `client_secret_basic` first. */
-  clientAuthentication?: 'client_secret_basic' | 'client_secret_post' | 'none' | ClientAuthentication | undefined
-  /** Honoured by every request. Default: the platform's `fetch`. */
-  fetch?: typeof fetch | undefined
-  /** Milliseconds for one request to the authorization server. Default: 10 000. */
-  timeout?: number | undefined
-  /** `idTokenSignature()`: also checks the ID token's signature. Default: TLS stands for it. */
-  idTokenSignature?: IdTokenSignature | undefined
-  /**
-   * Validates the ID token's claims at sign-in and at refresh; what it gives is laid over them and stored, so that it has
-   * to be plain data. Default: only what OpenID Connect Core section 3.1.3.7 asks for is checked.
-   */
-  claims?: StandardSchemaV1<unknown, object> | undefined
-  /** Lets http URLs of other hosts than this machine pass. Only for development. */
-  allowInsecureRequests?: boolean | undefined
-}
 
 /** What a token request may bring along. */
 export interface TokenRequestChecks {
@@ -64,7 +36,7 @@ type Endpoint =
 /** One client at one authorization server: the only place that knows the wire. */
 export class Client {
   readonly #options: ClientOptions
-  readonly #authenticate: ClientAuthentication = none()
+  readonly #authenticate: ClientAuthentication & { aliases?: 'mtls_endpoint_aliases' } = none()
   #metadata: Promise<AuthorizationServer> | undefined
   #refused: { error: OAuthError; secret: unknown; until: number } | undefined
   readonly issuer: string
@@ -104,7 +76,9 @@ export class Client {
 
   /** An endpoint of the authorization server, checked. */
   async endpoint(name: Endpoint): Promise<URL | undefined> {
-    const url = (await this.metadata())[name]
+    const server = await this.metadata()
+    const { aliases } = this.#authenticate
+    const url = (aliases && Object(server[aliases])[name]) ?? server[name]
     return url ? secureUrl(url, this.#options.allowInsecureRequests) : undefined
   }
 
@@ -180,6 +154,7 @@ export class Client {
         issuedAt,
         expiresAt: issuedAt + lifetimeOf(json?.expires_in) * 1000,
         scope: result.scope || undefined,
+        authorizationDetails: detailsIn(json?.authorization_details),
         refreshToken: result.refresh_token,
         ...(await identityIn(result, checks.refreshed, async (claims) => {
           await verify?.(tokens, result)
@@ -225,18 +200,22 @@ export class Client {
     })
   }
 
-  /** What `work` gives, unless it takes longer than one request may. */
-  inTime<T>(work: (signal: AbortSignal) => Promise<T>, what: string = 'No answer'): Promise<T> {
-    const late = () => new TokenUnavailableError('timeout', `${what} within ${this.timeout} ms`)
-    return within(this.timeout, late, work)
+  /** What `work` gives, unless it takes longer than one request may, or `most` milliseconds. */
+  inTime<T>(
+    work: (signal: AbortSignal) => Promise<T>,
+    what: string = 'No answer',
+    most: number = this.timeout,
+  ): Promise<T> {
+    return within(most, () => new TokenUnavailableError('timeout', `${what} within ${most} ms`), work)
   }
 
   async #discover(): Promise<AuthorizationServer> {
     const { issuer, metadata, discovery, allowInsecureRequests } = this.#options
+    const get = (url: string, redirect: 'manual' | 'follow') =>
+      this.send(secureUrl(url, allowInsecureRequests), { redirect })
+    // Redirects, and the second address, take their time too: nobody waits for each of them in turn.
     const found =
-      discovery === false
-        ? { issuer }
-        : await discover(issuer, (url, redirect) => this.send(secureUrl(url, allowInsecureRequests), { redirect }))
+      discovery === false ? { issuer } : await this.inTime(() => discover(issuer, get), 'No metadata', 3 * this.timeout)
     const server = { ...found, ...metadata, issuer: found.issuer }
     const { id_token_signing_alg_values_supported: algorithms } = server
     if (!Array.isArray(algorithms)) return server

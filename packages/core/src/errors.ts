@@ -28,6 +28,7 @@ export type OAuthErrorCode =
   | 'authorization-refused'
   | 'exchange-failed'
   | 'navigation-failed'
+  | 'login-repeated'
   | 'popup-blocked'
   | 'popup-closed'
 

@@ -9,6 +9,8 @@ export interface EndpointAnswer {
 }
 
 const MAX_BYTES = 1_000_000
+/** The longest that a server's `Retry-After` is obeyed, milliseconds. */
+export const LONGEST_WAIT = 3_600_000
 
 /** Sends a request and reads its answer; an outage is thrown as a `TokenUnavailableError`. */
 export async function answerOf(send: typeof fetch, { href, origin }: URL, init: RequestInit): Promise<EndpointAnswer> {
@@ -26,7 +28,8 @@ export async function answerOf(send: typeof fetch, { href, origin }: URL, init: 
   const { status, headers } = response
   if (status === 429 || status === 408 || status >= 500) {
     const wait = headers.get('retry-after') // seconds, or a date (RFC 9110 section 10.2.3)
-    const retryAt = Date.now() + Number(wait) * 1000 || Date.parse(`${wait}`) || Date.now()
+    const now = Date.now()
+    const retryAt = Math.min(now + Number(wait) * 1000 || Date.parse(`${wait}`) || now, now + LONGEST_WAIT)
     const code = status === 429 ? 'throttled' : 'server-error'
     throw new TokenUnavailableError(code, `${origin} answered ${status}`, { retryAt })
   }

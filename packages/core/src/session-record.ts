@@ -1,4 +1,5 @@
 import type { CryptoKeyPair, JWK } from 'oauth4webapi'
+import { type AuthorizationDetail, detailsIn } from './authorization-details.ts'
 import type { OAuthErrorCode } from './errors.ts'
 import type { Claims, Issued } from './token-set.ts'
 
@@ -9,6 +10,7 @@ export interface StoredToken {
   readonly issuedAt: number
   readonly expiresAt: number
   readonly scope?: string | undefined
+  readonly authorizationDetails?: readonly AuthorizationDetail[] | undefined
 }
 
 /**
@@ -78,7 +80,7 @@ const TIMELINE_LENGTH = 40
 
 /** The next version: past the last one, and past every version of a record that was here before and is gone. */
 export function nextVersion(last: number | undefined): number {
-  return Math.max((isTime(last) ? last : 0) + 1, Date.now())
+  return Math.max((isVersion(last) ? last : 0) + 1, Date.now())
 }
 
 /** A record with nothing in it but where it comes from. */
@@ -98,10 +100,11 @@ export function told(
 
 /** `record` after a token response: RFC 6749 section 6, where no new refresh token is returned the old one stays. */
 export function succeeded(record: SessionRecord, tokenKey: string, tokenSet: Issued): SessionRecord {
-  const { accessToken, tokenType, issuedAt, expiresAt, scope } = tokenSet
-  const tokens: Record<string, StoredToken> = { [tokenKey]: { accessToken, tokenType, issuedAt, expiresAt, scope } }
-  for (const [key, token] of Object.entries(record.tokens)) {
-    if (key !== tokenKey && token.expiresAt > issuedAt) tokens[key] = token
+  const { accessToken, tokenType, issuedAt, expiresAt, scope, authorizationDetails } = tokenSet
+  const token: StoredToken = { accessToken, tokenType, issuedAt, expiresAt, scope, authorizationDetails }
+  const tokens: Record<string, StoredToken> = { [tokenKey]: token }
+  for (const [key, other] of Object.entries(record.tokens)) {
+    if (key !== tokenKey && other.expiresAt > issuedAt) tokens[key] = other
   }
   const { failures: _, sending: __, ended: ___, ...rest } = record
   return {
@@ -139,9 +142,19 @@ const MAX_LIFETIME = 366 * 86_400_000
  * only damaged at its edges (a token, a failure, a line of the story) loses no more than that, and `damaged` is told.
  */
 export function parseRecord(input: unknown, damaged: () => void = () => {}): SessionRecord | undefined {
-  const record = input === undefined ? undefined : checkedRecord(Object(input))
-  if (JSON.stringify(record) !== JSON.stringify(input)) damaged()
+  const text = textOf(input)
+  const record = text === undefined ? undefined : checkedRecord(Object(input))
+  if (JSON.stringify(record) !== text || (input !== undefined && !record)) damaged()
   return record
+}
+
+/** Plain data as text; undefined for what is none: a store may give back circles and big integers. */
+function textOf(input: unknown): string | undefined {
+  try {
+    return JSON.stringify(input)
+  } catch {
+    return undefined
+  }
 }
 
 function checkedRecord(input: Record<string, unknown>): SessionRecord | undefined {
@@ -149,7 +162,7 @@ function checkedRecord(input: Record<string, unknown>): SessionRecord | undefine
   const isOptional = (value: unknown, isSound: boolean) => value === undefined || isSound
   const isSound =
     format === 1 &&
-    isTime(version) &&
+    isVersion(version) &&
     isObject(tokens) &&
     [refreshToken, seed, idToken].every((text) => isOptional(text, isText(text))) &&
     isOptional(claims, isText(Object(claims).sub)) &&
@@ -171,7 +184,9 @@ function kept(all: object, isSound: (value: Record<string, unknown>) => boolean)
   return Object.fromEntries(Object.entries(all).filter(([, value]) => isSound(Object(value))))
 }
 
-function isStoredToken({ accessToken, tokenType, issuedAt, expiresAt }: Record<string, unknown>): boolean {
+function isStoredToken(token: Record<string, unknown>): boolean {
+  const { accessToken, tokenType, issuedAt, expiresAt, authorizationDetails } = token
+  if (authorizationDetails !== undefined && !detailsIn(authorizationDetails)) return false
   if (!isText(accessToken) || (tokenType !== 'Bearer' && tokenType !== 'DPoP')) return false
   return isTime(issuedAt) && isTime(expiresAt) && expiresAt > issuedAt && expiresAt - issuedAt <= MAX_LIFETIME
 }
@@ -190,6 +205,11 @@ function isObject(value: unknown): value is object {
 
 function isText(value: unknown): boolean {
   return typeof value === 'string' && value !== ''
+}
+
+/** Whether it can grow: further up, a number and the next one are the same. No clock shows as much. */
+function isVersion(value: unknown): value is number {
+  return isTime(value) && value > 0 && value < 8.64e15
 }
 
 function isTime(value: unknown): value is number {

@@ -1,4 +1,5 @@
-import type { ClientOptions } from './client.ts'
+import type { Client } from './client.ts'
+import type { ClientOptions } from './client-options.ts'
 import type { DPoP } from './proof-of-possession.ts'
 import type { SessionRecord } from './session-record.ts'
 import type { TokenStore } from './token-store.ts'
@@ -17,6 +18,11 @@ export interface SourceOptions extends ClientOptions {
   store?: TokenStore | undefined
   /** Tells the sessions of several users in one store apart. Default: `default`. */
   sessionKey?: string | undefined
+  /**
+   * The `client` of another source that has the same issuer, client and authentication: metadata, keys and what the server
+   * refused are then known to both, and their token requests are counted together. Default: its own.
+   */
+  client?: Client | undefined
   /** Told, once each, what does not break anything yet and should be known. Default: `console.warn`. */
   onWarning?: ((message: string) => void) | undefined
 }

@@ -44,12 +44,12 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
     options: SourceOptions,
     kind: GrantKind = { name: 'custom', oneSession: false, asksAgain: true },
   ) {
-    const { scope, resource, parameters, store, onWarning } = options
+    const { scope, resource, parameters, store, client = new Client(options), onWarning } = options
     this.#grant = grant
     this.#options = options
     this.#kind = kind
     this.warnings = new Warnings(onWarning)
-    this.#client = new Client(options)
+    this.#client = client
     if (store && [store.get, store.replace, store.lock].some((method) => typeof method !== 'function')) {
       throw new OAuthError('invalid-options', 'store is no TokenStore', { fix: 'Give store get, replace and lock.' })
     }

@@ -1,3 +1,4 @@
+import type { AuthorizationDetail } from './authorization-details.ts'
 import type { StoredKey } from './session-record.ts'
 
 /** What a grant yields: a successful token response (RFC 6749 section 5.1) in the SDK's own words. */
@@ -11,6 +12,8 @@ export interface TokenSet {
   expiresAt: number
   /** The scope as granted; where the server says nothing, the scope that was asked for. */
   scope?: string | undefined
+  /** What the server says was granted (RFC 9396 section 7). */
+  authorizationDetails?: readonly AuthorizationDetail[] | undefined
   refreshToken?: string | undefined
   idToken?: string | undefined
   /** The validated claims of the ID token (OpenID Connect Core section 2). */
@@ -38,6 +41,8 @@ export interface IssuedTokenSet<C extends Claims = Claims> {
   readonly issuedAt: number
   readonly expiresAt: number
   readonly scope?: string | undefined
+  /** What the server says was granted (RFC 9396 section 7). */
+  readonly authorizationDetails?: readonly AuthorizationDetail[] | undefined
   readonly idToken?: string | undefined
   readonly claims?: C | undefined
 }

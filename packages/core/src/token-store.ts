@@ -15,7 +15,8 @@ export interface TokenStore {
   readonly keys?: 'structured' | 'encrypted' | undefined
   get(key: string): Promise<StoredRecord | undefined>
   /**
-   * Writes `next` if the record's version is still `expected` (`undefined`: there is none); tells whether it did.
+   * Writes `next` if the record's version (`versionOf()`) is still `expected` (`undefined`: there is none); tells whether
+   * it did.
    * `undefined` as `next` removes the record. Versions are never used twice, so a writer that was slow does not bring
    * back what was removed.
    */
@@ -27,6 +28,15 @@ export interface TokenStore {
   lock<T>(key: string, critical: (lease: Lease) => Promise<T>, duration?: number): Promise<T>
   /** Calls `listener` after a change of the record that somebody else may have made. */
   watch?(key: string, listener: () => void): () => void
+}
+
+/**
+ * The version by which a store compares what it found, for `replace`. What is damaged may have none, or one that equals
+ * nothing: it counts as not there, so that it can be written over.
+ */
+export function versionOf(found: unknown): number | undefined {
+  const { version } = Object(found)
+  return version && version !== Object(version) ? version : undefined
 }
 
 /** The right to act alone for a while. */

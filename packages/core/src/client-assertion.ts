@@ -1,0 +1,113 @@
+import { ClientSecretJwt, modifyAssertion, PrivateKeyJwt } from 'oauth4webapi'
+import type { ClientAuthentication } from './client-authentication.ts'
+import type { AuthorizationServer } from './discovery.ts'
+import { OAuthError } from './errors.ts'
+import { type SigningAlgorithm, type SigningKeyMaterial, signingKey } from './signing-key.ts'
+
+/** What a JWT of a client may say otherwise. */
+export interface ClientAssertionOptions {
+  /** Whom it is for: the issuer, the default (RFC 7523 as revised), or the token endpoint, which older servers want. */
+  audience?: 'issuer' | 'token_endpoint' | undefined
+}
+
+export interface PrivateKeyJwtOptions extends ClientAssertionOptions {
+  /** Which of the client's keys it is, where the key itself does not say. */
+  kid?: string | undefined
+  /** Of a key that could sign by several. Default: what the key itself says, RS256 for RSA. */
+  algorithm?: SigningAlgorithm | undefined
+}
+
+/** Signs where the private key cannot be had: in a key management service or a hardware module. */
+export interface AssertionSigner {
+  /** The JWS algorithm (RFC 7518 section 3.1). */
+  readonly alg: string
+  readonly kid?: string | undefined
+  /** Gives the signature in the form of a JWS (RFC 7515 section 5.1). */
+  sign(input: Uint8Array<ArrayBuffer>): Promise<Uint8Array | ArrayBuffer>
+}
+
+type Key = SigningKeyMaterial | AssertionSigner
+
+/**
+ * A JWT that the client's private key signs (RFC 7523 section 2.2, OpenID Connect Core section 9). The key is a
+ * CryptoKey, with or without its `kid`, a JWK, PKCS#8 in PEM, or somebody who signs; a function is asked for it at every
+ * request, so that keys can change. A key that cannot sign rejects the request with an `OAuthError`.
+ */
+export function privateKeyJwt(
+  key: Key | (() => Key | Promise<Key>),
+  options: PrivateKeyJwtOptions = {},
+): ClientAuthentication {
+  return async (server, client, body, headers) => {
+    const given = typeof key === 'function' ? await key() : key
+    if (isSigner(given))
+      return setAssertion(body, client.client_id, await signedBy(given, server, client.client_id, options))
+    const pair = await signingKey(given, options)
+    return PrivateKeyJwt(pair, { [modifyAssertion]: audienceOf(server, options) })(server, client, body, headers)
+  }
+}
+
+/** A JWT that the client secret signs, which so never travels (OpenID Connect Core section 9). */
+export function clientSecretJwt(options: ClientAssertionOptions = {}): ClientAuthentication {
+  return (server, client, ...request) => {
+    if (!client.client_secret) {
+      throw new OAuthError('invalid-options', 'There is no secret to sign with', { fix: 'Set clientSecret.' })
+    }
+    const assertion = ClientSecretJwt(String(client.client_secret), { [modifyAssertion]: audienceOf(server, options) })
+    return assertion(server, client, ...request)
+  }
+}
+
+/**
+ * A JWT that somebody else has issued for this workload, such as Kubernetes, GitHub Actions or a cloud (RFC 7521 section
+ * 4.2); a function is asked for it at every request.
+ */
+export function clientAssertion(assertion: string | (() => string | Promise<string>)): ClientAuthentication {
+  return async (_server, client, body) => {
+    const jwt = typeof assertion === 'function' ? await assertion() : assertion
+    if (typeof jwt !== 'string' || jwt.trim() === '') {
+      throw new OAuthError('invalid-options', 'There is no client assertion', {
+        fix: 'Have clientAssertion() give a JWT.',
+      })
+    }
+    setAssertion(body, client.client_id, jwt.trim())
+  }
+}
+
+function setAssertion(body: URLSearchParams, clientId: string, jwt: string): void {
+  body.set('client_id', clientId)
+  body.set('client_assertion_type', 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer')
+  body.set('client_assertion', jwt)
+}
+
+function audienceOf(server: AuthorizationServer, { audience }: ClientAssertionOptions) {
+  return (_header: object, payload: Record<string, unknown>) => {
+    if (audience === 'token_endpoint') payload.aud = server.token_endpoint
+  }
+}
+
+function isSigner(key: Key): key is AssertionSigner {
+  return typeof Object(key).sign === 'function'
+}
+
+/** What oauth4webapi makes of a key, for a key that only somebody else has. */
+async function signedBy(
+  signer: AssertionSigner,
+  server: AuthorizationServer,
+  clientId: string,
+  options: PrivateKeyJwtOptions,
+): Promise<string> {
+  const now = Math.floor(Date.now() / 1000)
+  const who = { iss: clientId, sub: clientId, aud: server.issuer, jti: crypto.randomUUID() }
+  const payload = { ...who, iat: now, nbf: now, exp: now + 60 }
+  audienceOf(server, options)({}, payload)
+  const header = { alg: signer.alg, kid: signer.kid ?? options.kid }
+  const input = [header, payload].map((part) => base64url(new TextEncoder().encode(JSON.stringify(part)))).join('.')
+  return `${input}.${base64url(new Uint8Array(await signer.sign(new TextEncoder().encode(input))))}`
+}
+
+function base64url(bytes: Uint8Array): string {
+  return btoa(String.fromCharCode(...bytes))
+    .replaceAll('+', '-')
+    .replaceAll('/', '_')
+    .replaceAll('=', '')
+}
