@@ -66,7 +66,7 @@ test.each([
   ['requestObject', 1100],
   ['jarm', 2700],
   ['idTokenSignature', 2500],
-  ['dpop', 2600],
+  ['dpop', 1700],
   ['fetchUserInfo', 700],
   ['revocationOutbox', 900],
   ['signOutWhenIdle', 1000],

@@ -3,7 +3,6 @@ import { OAuthError } from './errors.ts'
 import type { Grant } from './grant.ts'
 import type { HeldToken } from './held-token.ts'
 import { Listeners } from './listeners.ts'
-import type { TokenFor } from './proof-of-possession.ts'
 import { drawFactor } from './renewal-policy.ts'
 import { type Revocations, revocations } from './revocation.ts'
 import { Session } from './session.ts'
@@ -49,12 +48,11 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
     options: SourceOptions,
     kind: GrantKind = { name: 'custom', oneSession: false, asksAgain: true },
   ) {
-    const { scope, resource, parameters, store, onWarning } = options
-    const { client = new Client(options), outbox = revocations } = options
+    const { scope, resource, parameters, store, client = new Client(options), outbox = revocations } = options
     this.#grant = grant
     this.#options = options
     this.#kind = kind
-    this.warnings = new Warnings(onWarning)
+    this.warnings = new Warnings(options.onWarning)
     this.#client = client
     if (store && [store.get, store.replace, store.lock].some((method) => typeof method !== 'function')) {
       throw new OAuthError('invalid-options', 'store is no TokenStore', { fix: 'Give store get, replace and lock.' })
@@ -62,11 +60,7 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
     if (options.client && (options.dpop || client.possession)) {
       throw new OAuthError('invalid-options', 'dpop needs a client of its own', { fix: 'Leave out client.' })
     }
-    const tokenFor: TokenFor = (wanted) => {
-      this.guard?.()
-      return this.#token(wanted)
-    }
-    client.possession = options.dpop?.({ options, kind, tokenFor, warnings: this.warnings })
+    client.possession = options.dpop?.({ options, kind, tokenFor: this.#guarded, warnings: this.warnings })
     Object.assign(this, client.possession?.signing)
     const request = { scope, resource, parameters }
     this.#own = { request, tokenKey: tokenKeyOf(request) }
@@ -94,8 +88,7 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
 
   /** The same, with what is known of the token. */
   async getTokenSet(request?: AccessTokenRequest): Promise<IssuedTokenSet<C>> {
-    this.guard?.()
-    const [{ stored }, { base }] = await this.#token(request)
+    const [{ stored }, { base }] = await this.#guarded(request)
     const { accessToken, ...rest } = stored
     const { claims, idToken, refreshTokenExpiresAt } = base
     const secrets = { accessToken: { value: accessToken }, idToken: { value: idToken } }
@@ -177,6 +170,11 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
 
   #sessions(): Session[] {
     return [this.#session, ...this.#others.values()]
+  }
+
+  readonly #guarded = (request?: AccessTokenRequest): Promise<[HeldToken, Session]> => {
+    this.guard?.()
+    return this.#token(request)
   }
 
   async #token(request: AccessTokenRequest = {}): Promise<[HeldToken, Session]> {
