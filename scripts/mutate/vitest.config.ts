@@ -14,7 +14,7 @@ export default defineConfig({
   },
   test: {
     include: [
-      'packages/core/test/{renewal-*,session-*,memory-store,errors}.test.ts',
+      'packages/core/test/{renewal-*,session-*,manager-*,memory-store,lock,errors}.test.ts',
       'packages/core/test/{rules,proofs}/*.test.ts',
     ],
     exclude: ['packages/core/test/proofs/outage.test.ts'],
