@@ -13,7 +13,7 @@ export default defineConfig({
     ]),
   },
   test: {
-    include: ['packages/node/test/{file-error,file-store,file-store-damage,file-store-file,file-store-key}.test.ts'],
+    include: ['packages/node/test/{file-error,file-store,file-store-{damage,file,key,troubles}}.test.ts'],
     environment: 'node',
     testTimeout: 10_000,
   },
