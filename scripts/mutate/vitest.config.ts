@@ -14,7 +14,7 @@ export default defineConfig({
   },
   test: {
     include: [
-      'packages/core/test/{renewal-*,session-*,manager-*,memory-store,lock,errors}.test.ts',
+      'packages/core/test/{renewal-*,session-*,manager-*,memory-store,lock,errors,authorization-code}.test.ts',
       'packages/core/test/{rules,proofs}/*.test.ts',
     ],
     // They take longest, and the mutants that they kill are killed without them.

@@ -1,7 +1,7 @@
-import { clientCredentials, type Grant, LoginRequiredError, password, TokenManager } from '@keyturn/core'
+import { clientCredentials, type Grant, LoginRequiredError, password, refreshToken, TokenManager } from '@keyturn/core'
 import { expect, test, vi } from 'vitest'
 import { testAuthorizationServer, USER } from './authorization-server.ts'
-import { elapse, HOUR, MINUTE, movedTime, outcome, sourceAt, turns } from './renewal-harness.ts'
+import { elapse, HOUR, MINUTE, movedTime, outcome, sourceAt, troubledStore, turns } from './renewal-harness.ts'
 
 movedTime()
 
@@ -83,4 +83,38 @@ test('a session that nothing renews ends with its token, whether a timer says so
   expect(source.session).toEqual({ status: 'signedOut' })
   expect((await outcome(source.getAccessToken())).error).toMatchObject({ code: 'session-ended' })
   expect(source.session).toMatchObject({ status: 'signedOut', ended: { reason: 'expired', origin: 'server' } })
+})
+
+test('the story tells what the session went through and what the store did to it, in the order of time', async () => {
+  const server = testAuthorizationServer()
+  const { store, trouble } = troubledStore()
+  const source = refreshToken({ ...sourceAt(server, { store }).options, refreshToken: server.newRefreshToken() })
+  expect(source.explain()).toEqual([])
+  const rejectedToken = await source.getAccessToken()
+  await elapse(MINUTE)
+  trouble.get = 'throws'
+  vi.setSystemTime(Date.now() + MINUTE)
+  await source.getAccessToken()
+  trouble.get = undefined
+  await elapse(MINUTE)
+  await source.getAccessToken({ rejectedToken })
+  expect(source.explain().map(({ event, detail }) => [event, detail])).toEqual([
+    ['renewed', undefined],
+    ['degraded', 'the token store cannot be read'],
+    ['renewed', undefined],
+  ])
+})
+
+test('of a store that fails it is warned, and of a narrower scope', async () => {
+  const server = testAuthorizationServer()
+  const { store, trouble } = troubledStore()
+  const { options, warnings } = sourceAt(server, { store, scope: 'a b' })
+  const source = refreshToken({ ...options, refreshToken: server.newRefreshToken() })
+  await source.getAccessToken()
+  await source.getAccessToken({ scope: 'a' })
+  expect(warnings).toEqual(['A refresh asks for other scope than the session has: some servers keep it that narrow'])
+  trouble.replace = 'throws'
+  await source.getAccessToken({ rejectedToken: await source.getAccessToken() })
+  expect(warnings.slice(1)).toEqual([expect.stringMatching(/^a session could not be written and lives in memory/)])
+  expect(source.stats().degradations).toBeGreaterThan(0)
 })
