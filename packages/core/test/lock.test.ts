@@ -1,6 +1,17 @@
-import { type Lease, memoryStore } from '@keyturn/core'
+import { type Lease, memoryStore, refreshToken } from '@keyturn/core'
 import { expect, test, vi } from 'vitest'
-import { elapse, MINUTE, movedTime, SECOND, timersNeverFire, turns } from './renewal-harness.ts'
+import { testAuthorizationServer } from './authorization-server.ts'
+import {
+  elapse,
+  MINUTE,
+  movedTime,
+  SECOND,
+  settled,
+  sourceAt,
+  timersNeverFire,
+  troubledStore,
+  turns,
+} from './renewal-harness.ts'
 
 movedTime()
 
@@ -73,4 +84,46 @@ test('those who wait for a lock have it in the order in which they came', async 
   await first[0]
   await Promise.all([...first, one(3), one(4)])
   expect(order).toEqual([0, 1, 2, 3, 4])
+})
+
+/** A refresh token that others share is sent under the store's lock only. */
+async function shared(trouble: Partial<ReturnType<typeof troubledStore>['trouble']>) {
+  const server = testAuthorizationServer()
+  const { store, trouble: troubles } = troubledStore()
+  const { options, warnings } = sourceAt(server, { store, timeout: SECOND })
+  const source = refreshToken({ ...options, refreshToken: server.newRefreshToken() })
+  const rejectedToken = await source.getAccessToken()
+  await elapse(MINUTE)
+  Object.assign(troubles, trouble)
+  return { warnings, server, ...(await settled(source.getAccessToken({ rejectedToken }), MINUTE)) }
+}
+
+test('a lock that fails is named in the error, and nothing is sent', async () => {
+  const { error, server } = await shared({ lock: 'throws' })
+  expect(error).toMatchObject({
+    code: 'storage',
+    message: expect.stringMatching(/^The token store could not lock; /),
+    cause: { message: 'the disk is full (lock)' },
+  })
+  expect(server.tokenRequests()).toHaveLength(1)
+})
+
+test('a lock that is not to be had is given up after four time-outs', async () => {
+  const { error, after, server } = await shared({ lock: 'hangs' })
+  expect(error).toMatchObject({
+    code: 'storage',
+    message: expect.stringMatching(/^The lock of the token store was not to be had; /),
+  })
+  expect(after).toBe(4 * SECOND)
+  expect(server.tokenRequests()).toHaveLength(1)
+})
+
+test.each([
+  ['throws', 0, 'the token store could not unlock'],
+  ['hangs', SECOND, 'the token store could not unlock: The lock of the token store was not given back'],
+] as const)('a lock whose return %s takes nothing from what was earned under it', async (unlock, most, warning) => {
+  const { value, after, server, warnings } = await shared({ unlock })
+  expect(server.accepts(value ?? '')).toBe(true)
+  expect(after).toBe(most)
+  expect(warnings).toEqual([warning])
 })

@@ -118,3 +118,14 @@ test('of a store that fails it is warned, and of a narrower scope', async () => 
   expect(warnings.slice(1)).toEqual([expect.stringMatching(/^a session could not be written and lives in memory/)])
   expect(source.stats().degradations).toBeGreaterThan(0)
 })
+
+test('a function of the app that fails is told as what it is', async () => {
+  const { options } = sourceAt(testAuthorizationServer())
+  const clientSecret = () => Promise.reject(new Error('the vault is sealed'))
+  const { error } = await outcome(clientCredentials({ ...options, clientSecret }).getAccessToken())
+  expect(error).toMatchObject({
+    code: 'callback-failed',
+    message: expect.stringMatching(/^A function given in the options failed/),
+    cause: { message: 'the vault is sealed' },
+  })
+})
