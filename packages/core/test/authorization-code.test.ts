@@ -171,3 +171,18 @@ test('a sign-in without a refresh token works, is known not to be renewable, and
   expect(app.auth.session).toMatchObject({ status: 'signedIn', renewable: false })
   expect(app.warnings.filter((text) => text.includes('offline_access'))).toHaveLength(1)
 })
+
+test('a sign-in with a refresh token is renewable, and nothing is warned of', async () => {
+  const app = startApp()
+  await comeBack(app)
+  await app.auth.handleCallback()
+  expect(app.auth.session).toMatchObject({ status: 'signedIn', renewable: true })
+  expect(app.warnings).toEqual([])
+})
+
+test('on a load that no login came back with, the session is known when that has been found', async () => {
+  const { auth } = startApp()
+  expect(auth.session.status).toBe('unknown')
+  expect(await auth.handleCallback()).toBeUndefined()
+  expect(auth.session.status).toBe('signedOut')
+})
