@@ -143,6 +143,14 @@ test('what is wrong with a key is said in so many words', async () => {
       fix: expect.stringMatching(/^Set `key` to a string that is not empty, to a Uint8Array of 32 bytes/),
     }),
   )
+  const missing = { key: process.env.KEYTURN_NO_SUCH_KEY } as { key: string }
+  expect(() => fileStore(path, missing)).toThrow(
+    expect.objectContaining({
+      message: 'key is undefined',
+      retryable: false,
+      fix: 'Give a key, or leave it out to store in the clear.',
+    }),
+  )
   await fileStore(path, { key }).replace('alice', undefined, record(1))
   await expect(fileStore(path).get('alice')).rejects.toMatchObject({
     message: 'The token file is encrypted and no key was given',

@@ -1,4 +1,15 @@
-import { chownSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import {
+  chownSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileStore } from '@keyturn/node'
@@ -102,6 +113,7 @@ test('a disk that took only a part leaves the file as it was', async () => {
     message: expect.stringMatching(/ \(ENOSPC\)$/),
     retryable: true,
     fix: 'Free some space on the disk.',
+    cause: { message: 'Disk full' },
   })
   expect(readFileSync(path)).toEqual(before)
   expect(readdirSync(folder)).toEqual(['tokens.json'])
@@ -135,4 +147,39 @@ test.skipIf(process.getuid?.() !== 0)('a file keeps its owner, though another on
   await fileStore(path).replace('alice', 1, record(2))
   const { uid, gid, mode } = statSync(path)
   expect([uid, gid, mode & 0o777]).toEqual([12_345, 23_456, 0o600])
+})
+
+test('a store that has looked for what was left behind does not look at every write', async () => {
+  const store = fileStore(path)
+  await store.replace('alice', 1, record(2))
+  const staged = `${path}.0d5b4b36-bdf3-436c-b3dd-b2071da58039.next`
+  writeFileSync(staged, 'text')
+  utimesSync(staged, 1, 1)
+  await store.replace('alice', 2, record(3))
+  expect(existsSync(staged)).toBe(true)
+  await fileStore(path).replace('alice', 3, record(4))
+  expect(existsSync(staged)).toBe(false)
+})
+
+test('the lock of a session has a name that other versions know, and is not readable for whose it is', async () => {
+  await fileStore(path).lock('alice', async () => {
+    expect(readdirSync(folder)).toEqual(['tokens.json', 'tokens.json.2bd806c97f0e00af.lock'])
+  })
+})
+
+test('a name that leaves no room for what is written beside it is too long', async () => {
+  const long = join(folder, 'x'.repeat(240))
+  await expect(fileStore(long).replace('alice', undefined, record(1))).rejects.toMatchObject({
+    message: expect.stringMatching(/ \(ENAMETOOLONG\)$/),
+    fix: 'Choose a shorter path.',
+  })
+  expect(readdirSync(folder)).toEqual(['tokens.json'])
+})
+
+test('a path that leads in a circle can be locked no more than read', async () => {
+  const circle = join(folder, 'circle')
+  symlinkSync(circle, circle)
+  await expect(fileStore(circle).lock('alice', async () => 'in')).rejects.toMatchObject({
+    message: expect.stringMatching(/ \(ELOOP\)$/),
+  })
 })

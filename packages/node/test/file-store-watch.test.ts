@@ -172,9 +172,31 @@ test('a file behind a symbolic link is watched where it is', async () => {
   stop()
 })
 
-test('the folder of a file that is still to come is made, for its owner alone', async () => {
+test('the folder of a file that is still to come is made, and nothing is told before it has come', async () => {
   const later = join(folder, 'later', 'on', 'tokens.json')
-  const stop = fileStore(later).watch?.('alice', () => {})
+  const listener = vi.fn()
+  const stop = fileStore(later).watch?.('alice', listener)
   expect(watchers.at(-1)?.folder).toBe(join(folder, 'later', 'on'))
+  await pause(400)
+  expect(listener).not.toHaveBeenCalled()
+  await fileStore(later).replace('alice', undefined, record(1))
+  watchers.at(-1)?.event('rename', 'tokens.json')
+  await vi.waitFor(() => expect(listener).toHaveBeenCalledOnce(), 2_000)
   stop?.()
+})
+
+test('who stops twice does not stop who has come since', async () => {
+  const store = fileStore(path)
+  const before = store.watch?.('alice', () => {})
+  before?.()
+  expect(before).not.toThrow()
+  const listener = vi.fn()
+  const stop = store.watch?.('alice', listener)
+  before?.()
+  await pause(400)
+  await write()
+  watchers.at(-1)?.event('change', 'tokens.json')
+  await vi.waitFor(() => expect(listener).toHaveBeenCalledOnce(), 2_000)
+  stop?.()
+  expect(stop).not.toThrow()
 })
