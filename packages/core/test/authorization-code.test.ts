@@ -177,6 +177,7 @@ test('a sign-in with a refresh token is renewable, and nothing is warned of', as
   await comeBack(app)
   await app.auth.handleCallback()
   expect(app.auth.session).toMatchObject({ status: 'signedIn', renewable: true })
+  expect(app.auth.explain()).toEqual([{ at: expect.any(Number), event: 'issued', detail: 'signed in' }])
   expect(app.warnings).toEqual([])
 })
 

@@ -16,6 +16,7 @@ import {
   movedTime,
   outcome,
   SECOND,
+  setClock,
   settled,
   sourceAt,
   timersNeverFire,
@@ -133,6 +134,7 @@ test('a source that was disposed of serves on, and neither watches nor sets a ti
   await source[Symbol.asyncDispose]()
   await elapse(2 * MINUTE, SECOND)
   expect(server.tokenRequests()).toHaveLength(1)
+  setClock(10 * SECOND)
   expect(server.accepts(await source.getAccessToken())).toBe(true)
   expect(calls.watch).toBe(1)
   expect(vi.getTimerCount()).toBe(0)
