@@ -116,7 +116,7 @@ const MAX_LIFETIME = 366 * 86_400_000
  * only damaged at its edges (a token, a failure, a line of the story) loses no more than that, and `damaged` is told.
  */
 export function parseRecord(input: unknown, damaged: () => void = () => {}): SessionRecord | undefined {
-  const record = input === undefined ? undefined : checkedRecord(Object(input))
+  const record = checkedRecord(Object(input))
   if (JSON.stringify(record) !== JSON.stringify(input)) damaged()
   return record
 }

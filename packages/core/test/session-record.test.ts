@@ -100,6 +100,8 @@ test.each([
   ['an access token that is a number', { accessToken: 5 }],
   ['a type that nobody knows', { tokenType: 'mac' }],
   ['an issue that is text', { issuedAt: 'now' }],
+  ['an issue that is a number as text', { issuedAt: `${ISSUED}` }],
+  ['an expiry that is a number as text', { expiresAt: `${ISSUED + HOUR}` }],
   ['an expiry that is text', { expiresAt: 'never' }],
   ['an expiry without end', { expiresAt: Number.POSITIVE_INFINITY }],
   ['an expiry at its issue', { expiresAt: ISSUED }],
