@@ -13,7 +13,9 @@ export default defineConfig({
     ]),
   },
   test: {
-    include: ['packages/node/test/{file-error,file-store,file-store-{damage,file,format,key,troubles,watch}}.test.ts'],
+    include: [
+      'packages/node/test/{file-error,file-store,file-store-{damage,file,format,key,lock,troubles,watch}}.test.ts',
+    ],
     environment: 'node',
     testTimeout: 10_000,
   },

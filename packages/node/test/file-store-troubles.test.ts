@@ -1,6 +1,7 @@
 import {
   chownSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -182,4 +183,19 @@ test('a path that leads in a circle can be locked no more than read', async () =
   await expect(fileStore(circle).lock('alice', async () => 'in')).rejects.toMatchObject({
     message: expect.stringMatching(/ \(ELOOP\)$/),
   })
+})
+
+test('a lock that was left behind and cannot be removed is told; one that is gone by then is no trouble', async () => {
+  const lock = `${path}.2bd806c97f0e00af.lock`
+  const leave = () => {
+    mkdirSync(lock)
+    utimesSync(lock, 1, 1)
+  }
+  leave()
+  refuse('rmdir', 'EPERM', 1)
+  await expect(fileStore(path).lock('alice', async () => 'in')).rejects.toMatchObject({
+    message: expect.stringMatching(/ \(EPERM\)$/),
+  })
+  refuse('rmdir', 'ENOENT', 1)
+  expect(await fileStore(path).lock('alice', async () => 'in')).toBe('in')
 })
