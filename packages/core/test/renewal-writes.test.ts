@@ -1,4 +1,4 @@
-import { clientCredentials, refreshToken, TokenManager } from '@keyturn/core'
+import { clientCredentials, LoginRequiredError, refreshToken, TokenManager } from '@keyturn/core'
 import { expect, test, vi } from 'vitest'
 import { testAuthorizationServer } from './authorization-server.ts'
 import {
@@ -174,4 +174,23 @@ test('a sign-out is told at once, though the store hangs, and a store that canno
   expect(told).toHaveBeenCalledOnce()
   await elapse(MINUTE, SECOND)
   await signedOut
+})
+
+test('where a person is needed for one token, the others of the session stay; where there is none, nothing ends', async () => {
+  const { options } = sourceAt(testAuthorizationServer())
+  let calls = 0
+  const grant = async () => {
+    if (++calls > 1) throw new LoginRequiredError('login-required', 'Nobody is there')
+    return { accessToken: 'a', expiresAt: Date.now() + HOUR }
+  }
+  const kind = { name: 'person', oneSession: true, asksAgain: false }
+  const source = new TokenManager(grant, options, kind)
+  await source.getAccessToken()
+  const { error } = await outcome(source.getAccessToken({ scope: 'other' }))
+  expect(error).toMatchObject({ code: 'login-required' })
+  expect(source.session).toMatchObject({ status: 'signedIn' })
+  expect(await source.getAccessToken()).toBe('a')
+  const another = new TokenManager(grant, options, kind)
+  expect((await outcome(another.getAccessToken())).error).toMatchObject({ code: 'login-required' })
+  expect(another.session).toEqual({ status: 'signedOut' })
 })

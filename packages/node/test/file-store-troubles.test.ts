@@ -135,6 +135,7 @@ test('where nothing can be watched the file is looked at every second', async ()
   const store = fileStore(path)
   const listener = vi.fn()
   const stop = store.watch?.('alice', listener)
+  await new Promise((resolve) => setTimeout(resolve, 400)) // past the first look
   await fileStore(path).replace('alice', 1, record(2))
   await vi.waitFor(() => expect(listener).toHaveBeenCalledOnce(), 5_000)
   stop?.()
