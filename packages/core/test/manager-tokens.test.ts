@@ -91,6 +91,7 @@ test('calls that need no request are counted, whatever they ask for', async () =
   const served = () => source.stats().tokensServedFromMemory
   await source.getAccessToken({ scope: 'a' })
   expect(served()).toBe(0)
+  expect(source.stats()).toMatchObject({ tokenRequests: 1, renewals: 0 })
   await source.getAccessToken({ scope: 'a' })
   expect(served()).toBe(1)
   await source.getTokenSet()

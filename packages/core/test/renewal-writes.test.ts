@@ -100,11 +100,12 @@ test('an end that is known is not believed while the store cannot be read: someb
   await turns(5)
   expect(mine.session.status).toBe('signedOut')
   trouble.lock = 'throws'
-  const failing = new TokenManager(() => Promise.reject(new Error('nobody is there')), options, kind)
+  const nobody = () => Promise.reject(new LoginRequiredError('login-required', 'Nobody is there'))
+  const failing = new TokenManager(nobody, options, kind)
   failing.subscribe(() => {})
   await turns(5)
   expect(failing.session.status).toBe('signedOut')
-  expect((await outcome(failing.getAccessToken())).error).toMatchObject({ code: 'callback-failed' })
+  expect((await outcome(failing.getAccessToken())).error).toMatchObject({ code: 'storage', retryable: true })
 })
 
 test('while the store fails tokens live in memory, which is told, and so do failures', async () => {
