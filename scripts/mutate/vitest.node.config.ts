@@ -14,7 +14,7 @@ export default defineConfig({
   },
   test: {
     include: [
-      'packages/node/test/{file-error,file-store,file-store-{damage,file,format,key,lock,troubles,watch}}.test.ts',
+      'packages/node/test/{file-error,turns,file-store,file-store-{damage,file,format,key,lock,troubles,watch}}.test.ts',
     ],
     environment: 'node',
     testTimeout: 10_000,
