@@ -81,3 +81,12 @@ test('a lease without end is not over at once', async () => {
     )
   }
 })
+
+test('a holder past its lease is passed over by those who wait in the same store', async () => {
+  const store = fileStore(path)
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const slow = store.lock('alice', () => promise, 200)
+  expect(await store.lock('alice', async (lease) => lease.valid())).toBe(true)
+  resolve()
+  await slow
+})
