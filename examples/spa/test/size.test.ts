@@ -66,6 +66,7 @@ test.each([
   ['requestObject', 1100],
   ['jarm', 2700],
   ['idTokenSignature', 2500],
+  ['dpop', 2600],
   ['fetchUserInfo', 700],
 ])('who imports %s pays less than %i bytes for it', async (strategy, limit) => {
   const [without, own] = await Promise.all([bundle(), bundle(pageWith(strategy))])

@@ -156,7 +156,7 @@ export class Client {
         scope: result.scope || undefined,
         authorizationDetails: detailsIn(json?.authorization_details),
         refreshToken: result.refresh_token,
-        ...(await identityIn(result, checks.refreshed, async (claims) => {
+        ...(await identityIn(result, this.clientId, checks.refreshed, async (claims) => {
           await verify?.(tokens, result)
           return this.inTime(() => accepted(claims, this.#options.claims))
         })),

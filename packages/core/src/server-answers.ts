@@ -78,6 +78,11 @@ export function secretsOf(body: URLSearchParams, headers: Headers, secret = ''):
   return [secret, credentials, ...values].filter(({ length }) => length > 3)
 }
 
+/** As much of a text from outside as a message shows, in one line. */
+export function printable(text: string): string {
+  return text.slice(0, 300).replace(/\p{Cc}/gu, ' ')
+}
+
 /** An error response (RFC 6749 section 5.2), without texts that hold a secret, be it encoded. */
 export function refusal(
   error: string,
@@ -87,7 +92,7 @@ export function refusal(
 ): AuthorizationServerError {
   const shown = (text: string) => {
     const seen = text + new URLSearchParams(`=${text.replaceAll('&', '%26')}`).get('')
-    return secrets.some((secret) => seen.includes(secret)) ? undefined : text.slice(0, 300)
+    return secrets.some((secret) => seen.includes(secret)) ? undefined : printable(text)
   }
   const codes = new Map<string, OAuthErrorCode>([
     ['invalid_client', 'client-refused'],

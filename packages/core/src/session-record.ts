@@ -125,12 +125,6 @@ export function ended(record: SessionRecord, end: SessionEnd): SessionRecord {
   return told({ format: 1, version, tokens: {}, seed, timeline, ended: end }, 'ended', end.reason, end.at)
 }
 
-/** What is told of a token, and of the session that it is of. */
-export function tokenSetOf({ accessToken, ...rest }: StoredToken, { claims, idToken }: SessionRecord): object {
-  const secrets = { accessToken: { value: accessToken }, idToken: { value: idToken } }
-  return Object.defineProperties({ ...rest, claims }, secrets)
-}
-
 /** What to revoke of a session: a refresh token takes its access tokens with it (RFC 7009 section 2.1). */
 export function revocable({
   refreshToken,

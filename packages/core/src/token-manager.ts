@@ -2,10 +2,11 @@ import { Client } from './client.ts'
 import { OAuthError } from './errors.ts'
 import type { Grant } from './grant.ts'
 import type { HeldToken } from './held-token.ts'
+import type { TokenFor } from './proof-of-possession.ts'
 import { drawFactor } from './renewal-policy.ts'
 import { Session } from './session.ts'
 import type { Wanted } from './session-options.ts'
-import { revocable, type SessionRecord, type TimelineEvent, tokenSetOf } from './session-record.ts'
+import { revocable, type SessionRecord, type TimelineEvent } from './session-record.ts'
 import { type SessionSnapshot, snapshotOf } from './session-snapshot.ts'
 import type { GrantKind, SourceOptions, Stats } from './source-options.ts'
 import { tokenKeyOf } from './token-parameters.ts'
@@ -52,18 +53,12 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
     if (store && [store.get, store.replace, store.lock].some((method) => typeof method !== 'function')) {
       throw new OAuthError('invalid-options', 'store is no TokenStore', { fix: 'Give store get, replace and lock.' })
     }
-    const possession = options.dpop?.({
-      store,
-      kind,
-      identity: () => this.#session.identity(),
-      tokenFor: (wanted) => this.#token(wanted),
-      warnings: this.warnings,
-    })
-    if (options.client && (possession || client.possession)) {
+    if (options.client && (options.dpop || client.possession)) {
       throw new OAuthError('invalid-options', 'dpop needs a client of its own', { fix: 'Leave out client.' })
     }
-    client.possession = possession
-    Object.assign(this, possession?.signing)
+    const tokenFor: TokenFor = (wanted) => this.#token(wanted)
+    client.possession = options.dpop?.({ options, kind, tokenFor, warnings: this.warnings })
+    Object.assign(this, client.possession?.signing)
     const request = { scope, resource, parameters }
     this.#own = { request, tokenKey: tokenKeyOf(request) }
     this.#session = this.#sessionFor(this.#own)
@@ -83,7 +78,10 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
   /** The same, with what is known of the token. */
   async getTokenSet(request?: AccessTokenRequest): Promise<IssuedTokenSet<C>> {
     const [{ stored }, { base }] = await this.#token(request)
-    return tokenSetOf(stored, base) as IssuedTokenSet<C> // by the option `claims`
+    const { accessToken, ...rest } = stored
+    const { claims, idToken } = base
+    const secrets = { accessToken: { value: accessToken }, idToken: { value: idToken } }
+    return Object.defineProperties({ ...rest, claims }, secrets) as IssuedTokenSet<C>
   }
 
   /** Who is signed in, as far as is known: one frozen object, replaced only on change. */
@@ -190,7 +188,7 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
 
   /** The caller's wishes, completed with the source's own. */
   #wanted({ scope, resource, parameters }: AccessTokenRequest): Wanted {
-    const { request: own } = this.#own
+    const own = this.#own.request
     const request = {
       scope: scope ?? own.scope,
       resource: resource ?? own.resource,
@@ -207,8 +205,8 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
     const { store } = client.possession ?? this.#options
     const identify = async () => {
       const whose = principal ? await principal() : sessionKey
-      const differs = [...(oneSession ? [] : [own.tokenKey]), ...(client.possession ? ['DPoP'] : [])]
-      return { key: JSON.stringify([issuer, clientId, name, whose, ...differs]), initial: await initial?.() }
+      const key = JSON.stringify([issuer, clientId, name, whose, ...(oneSession ? [] : [own.tokenKey])])
+      return { key, initial: await initial?.() }
     }
     return new Session({
       client,

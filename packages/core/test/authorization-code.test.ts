@@ -75,6 +75,16 @@ test("extra parameters are sent along and never take the place of the protocol's
   expect(searchParams.get('ui_locales')).toBe('de')
 })
 
+test('what the address of the authorization endpoint has of its own is kept, and no parameter comes twice', async () => {
+  const { auth, page, server } = startApp()
+  server.metadata = { authorization_endpoint: `${ISSUER}/authorize?tenant=7&client_id=other&scope=all` }
+  await auth.login()
+  const { searchParams } = new URL(page.lastVisited)
+  expect(searchParams.getAll('tenant')).toEqual(['7'])
+  expect(searchParams.getAll('client_id')).toEqual(['app'])
+  expect(searchParams.getAll('scope')).toEqual(['openid'])
+})
+
 test('extra parameters do not take the place of those of the token request either', async () => {
   const own = ['grant_type', 'code', 'redirect_uri', 'code_verifier', 'client_id']
   const app = startApp({ parameters: { ...Object.fromEntries(own.map((name) => [name, 'mine'])), audience: 'a' } })

@@ -219,6 +219,8 @@ export class AuthorizationCodeFlow<C extends Claims = Claims> extends TokenManag
     endpoint: URL,
     parameters: URLSearchParams,
   ): Promise<void> {
+    // The address may have a query of its own (RFC 6749 section 3.1), and no parameter comes twice.
+    for (const name of new Set(parameters.keys())) endpoint.searchParams.delete(name)
     for (const [name, value] of parameters) endpoint.searchParams.append(name, value)
     try {
       await userAgent.navigate(endpoint.href)
