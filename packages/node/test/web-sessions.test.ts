@@ -139,6 +139,17 @@ test('a reload while the response is redeemed signs in all the same, with one to
   }
 })
 
+test('who brings a response while its own browser has it redeemed shares nothing of that', async () => {
+  const sessions = startSessions(server)
+  const [visitor, thief, other] = [new Visitor(), new Visitor(), new Visitor()]
+  const address = await visitor.comeBack(sessions)
+  await other.leave(sessions)
+  const callbacks = await Promise.all([visitor, thief, other].map((browser) => browser.arrive(sessions, address)))
+  expect(callbacks.map(({ error }) => error?.code)).toEqual([undefined, 'invalid-state', 'invalid-state'])
+  const names = await Promise.all([visitor, thief, other].map((browser) => browser.name(sessions)))
+  expect(names).toEqual(['ada', undefined, undefined])
+})
+
 test('a login that was refused is told with its appState, and its cookie is gone', async () => {
   const sessions = startSessions(server)
   const visitor = new Visitor()
