@@ -95,6 +95,10 @@ export class SessionCopy {
     } else {
       const record = { ...(parsed ?? this.#withoutRecord(found) ?? emptyRecord()), version }
       this.#take(record)
+      // A sibling may have had success where this one was refused.
+      for (const [scope, { failure }] of this.failed) {
+        if (Number(record.lastSuccessAt) > failure.at) this.failed.delete(scope)
+      }
       this.#owned ||= parsed !== undefined
       if (mended && parsed) await this.write(record)
     }
