@@ -1,5 +1,4 @@
 import { Client } from './client.ts'
-import { OAuthError } from './errors.ts'
 import type { Grant } from './grant.ts'
 import type { HeldToken } from './held-token.ts'
 import type { TokenFor } from './proof-of-possession.ts'
@@ -8,7 +7,7 @@ import { Session } from './session.ts'
 import type { Wanted } from './session-options.ts'
 import { revocable, type SessionRecord, type TimelineEvent } from './session-record.ts'
 import { type SessionSnapshot, snapshotOf } from './session-snapshot.ts'
-import type { GrantKind, SourceOptions, Stats } from './source-options.ts'
+import { assertUsable, type GrantKind, type SourceOptions, type Stats } from './source-options.ts'
 import { tokenKeyOf } from './token-parameters.ts'
 import type { Claims, Issued, IssuedTokenSet } from './token-set.ts'
 import type { AccessTokenRequest, TokenSource } from './token-source.ts'
@@ -44,18 +43,13 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
     options: SourceOptions,
     kind: GrantKind = { name: 'custom', oneSession: false, asksAgain: true },
   ) {
-    const { scope, resource, parameters, store, client = new Client(options), onWarning } = options
+    assertUsable(options)
+    const { scope, resource, parameters, client = new Client(options), onWarning } = options
     this.#grant = grant
     this.#options = options
     this.#kind = kind
     this.warnings = new Warnings(onWarning)
     this.#client = client
-    if (store && [store.get, store.replace, store.lock].some((method) => typeof method !== 'function')) {
-      throw new OAuthError('invalid-options', 'store is no TokenStore', { fix: 'Give store get, replace and lock.' })
-    }
-    if (options.client && (options.dpop || client.possession)) {
-      throw new OAuthError('invalid-options', 'dpop needs a client of its own', { fix: 'Leave out client.' })
-    }
     const tokenFor: TokenFor = (wanted) => this.#token(wanted)
     client.possession = options.dpop?.({ options, kind, tokenFor, warnings: this.warnings })
     Object.assign(this, client.possession?.signing)
