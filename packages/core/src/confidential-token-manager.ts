@@ -1,6 +1,7 @@
 import { confidential } from './client-authentication.ts'
 import { TokenUnavailableError } from './errors.ts'
 import type { Grant } from './grant.ts'
+import { withOutbox } from './revocation-outbox.ts'
 import type { GrantKind, SourceOptions } from './source-options.ts'
 import { TokenManager } from './token-manager.ts'
 
@@ -18,7 +19,7 @@ export class ConfidentialTokenManager extends TokenManager {
         },
       )
     }
-    super(provable, confidential(options), kind)
+    super(provable, confidential(withOutbox(options)), kind)
   }
 
   /** Every source is a token manager, whether it may have a secret or not. */

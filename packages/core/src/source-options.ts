@@ -2,6 +2,7 @@ import type { Client } from './client.ts'
 import type { ClientOptions } from './client-options.ts'
 import { OAuthError } from './errors.ts'
 import type { DPoP } from './proof-of-possession.ts'
+import type { RevocationOutbox } from './revocation.ts'
 import type { SessionRecord } from './session-record.ts'
 import type { TokenStore } from './token-store.ts'
 
@@ -24,6 +25,11 @@ export interface SourceOptions extends ClientOptions {
    * refused are then known to both, and their token requests are counted together. Not with `dpop`. Default: its own.
    */
   client?: Client | undefined
+  /**
+   * `revocationOutbox()`: a sign-out that the server cannot be told of is finished later. Default: it is, but for
+   * `authorizationCode` in a page, where the server is told once.
+   */
+  outbox?: RevocationOutbox | undefined
   /** Told, once each, what does not break anything yet and should be known. Default: `console.warn`. */
   onWarning?: ((message: string) => void) | undefined
 }

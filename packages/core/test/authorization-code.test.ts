@@ -208,3 +208,19 @@ test('a client whose tokens are bound to a key is shared with nobody', () => {
     expect(() => startApp(options)).toThrow('dpop needs a client of its own')
   }
 })
+
+test('a sign-in with a refresh token is renewable, and nothing is warned of', async () => {
+  const app = startApp()
+  await comeBack(app)
+  await app.auth.handleCallback()
+  expect(app.auth.session).toMatchObject({ status: 'signedIn', renewable: true })
+  expect(app.auth.explain()).toEqual([{ at: expect.any(Number), event: 'issued', detail: 'signed in' }])
+  expect(app.warnings).toEqual([])
+})
+
+test('on a load that no login came back with, the session is known when that has been found', async () => {
+  const { auth } = startApp()
+  expect(auth.session.status).toBe('unknown')
+  expect(await auth.handleCallback()).toBeUndefined()
+  expect(auth.session.status).toBe('signedOut')
+})
