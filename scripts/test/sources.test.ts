@@ -6,7 +6,15 @@ import { packageNames, read, root, sourcesOf } from './sources.ts'
 // The layers of packages/core/src, as the architecture page of the docs draws them. A file imports from its own layer or one
 // above it (a smaller number). A new file is put here on purpose.
 const layers: Record<number, string[]> = {
-  1: ['token-source.ts', 'token-set.ts', 'errors.ts', 'session-record.ts', 'deadline.ts', 'secure-url.ts'],
+  1: [
+    'challenge.ts',
+    'token-source.ts',
+    'token-set.ts',
+    'errors.ts',
+    'session-record.ts',
+    'deadline.ts',
+    'secure-url.ts',
+  ],
   2: ['token-store.ts', 'lock.ts', 'memory-store.ts', 'transaction-store.ts', 'renewal-errors.ts'],
   3: ['client.ts', 'client-authentication.ts', 'discovery.ts', 'server-answers.ts', 'token-response.ts', 'grant.ts'],
   4: ['renewal-policy.ts', 'token-parameters.ts', 'held-token.ts', 'session-options.ts', 'session-copy.ts'],
@@ -20,6 +28,7 @@ const layers: Record<number, string[]> = {
     'api-routes.ts',
     'token-fetch.ts',
     'redirects.ts',
+    'step-up.ts',
     'authenticated-fetch.ts',
   ],
   8: ['index.ts', 'testing.ts'],

@@ -1,11 +1,13 @@
 export type { Api, ApiRoute, Apis } from './api-routes.ts'
 export { authenticatedFetch } from './authenticated-fetch.ts'
+export { type Challenge, challengeOf } from './challenge.ts'
 export type { Client, ClientOptions, TokenRequestChecks } from './client.ts'
 export { type ClientAuthentication, clientSecretBasic, clientSecretPost, none } from './client-authentication.ts'
 export { ConfidentialTokenManager as TokenManager } from './confidential-token-manager.ts'
 export type { AuthorizationServer } from './discovery.ts'
 export {
   AuthorizationServerError,
+  ChallengeError,
   InvalidCallbackError,
   LoginRequiredError,
   OAuthError,
@@ -33,6 +35,7 @@ export { memoryStore } from './memory-store.ts'
 export type { Failure, SessionEnd, SessionRecord, StoredToken, TimelineEvent } from './session-record.ts'
 export type { SessionSnapshot } from './session-snapshot.ts'
 export type { GrantKind, SourceOptions, Stats } from './source-options.ts'
+export { type StepUpLogin, type StepUpOptions, type StepUpRequest, stepUp } from './step-up.ts'
 export { type Answered, type AuthenticatedFetchOptions, type Follow, type StepUp, tokenFetch } from './token-fetch.ts'
 export { tokenParameters } from './token-parameters.ts'
 export type { Claims, Issued, IssuedTokenSet, TokenSet } from './token-set.ts'

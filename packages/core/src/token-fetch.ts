@@ -80,7 +80,8 @@ export function tokenFetch(source: TokenSource, options: AuthenticatedFetchOptio
           signal.throwIfAborted()
           const asked = source.authorize?.({ ...wanted, method, url }) ?? source.getAccessToken(wanted)
           const answer = await unlessAborted<string | Authorization>(asked, signal)
-          const given = typeof answer === 'string' ? { accessToken: answer } : answer
+          const given: Partial<Authorization> & { accessToken: string } =
+            typeof answer === 'string' ? { accessToken: answer } : answer
           if (last && wanted?.rejectedToken === given.accessToken) return last
           token = given.accessToken
           own = { authorization: `Bearer ${token}`, ...given.headers }

@@ -24,6 +24,8 @@ type FlowOptions = AuthorizationCodeOptions & { transactions: TransactionStore }
 export interface LoginOptions {
   /** Any JSON value; comes back from `handleCallback()`. */
   appState?: unknown
+  /** Asked for besides the source's own (RFC 6749 section 3.3), as after a challenge. */
+  scope?: string | undefined
   /** OpenID Connect Core section 3.1.2.1. */
   prompt?: string | undefined
   /** OpenID Connect Core section 3.1.2.1. */
@@ -82,7 +84,9 @@ export class AuthorizationCodeFlow extends TokenManager {
     if (!globalThis.crypto?.subtle) {
       throw new OAuthError('insecure-context', 'No WebCrypto', { fix: 'Serve the page over https.' })
     }
-    const { issuer, redirectUri, scope, resource, parameters } = this.#options
+    const { issuer, redirectUri, resource, parameters } = this.#options
+    const own = this.#options.scope
+    const scope = options.scope ? [...new Set(`${own ?? ''} ${options.scope}`.trim().split(' '))].join(' ') : own
     const endpoint = await this.client.endpoint('authorization_endpoint')
     if (!endpoint) {
       throw new OAuthError('invalid-metadata', 'No authorization_endpoint', { fix: 'Set it in metadata.' })
@@ -106,7 +110,7 @@ export class AuthorizationCodeFlow extends TokenManager {
         max_age: maxAge?.toString(),
       },
     )
-    const transaction = { codeVerifier, nonce, maxAge, issuer, redirectUri, appState, createdAt: Date.now() }
+    const transaction = { codeVerifier, nonce, maxAge, scope, issuer, redirectUri, appState, createdAt: Date.now() }
     await this.#remembered(route, (transactions) => transactions.put(state, transaction))
     await this.#leaveFor(route, endpoint, request)
   }
@@ -167,7 +171,7 @@ export class AuthorizationCodeFlow extends TokenManager {
     route: LoginRoute = this.#options,
   ): Promise<LoginResult | undefined> {
     const { client } = this
-    const { issuer, resource, parameters, scope } = this.#options
+    const { issuer, resource, parameters } = this.#options
     const state = response.get('state') ?? ''
     // With no login under way, an answer that does not have our form of state is somebody else's.
     const ours =
@@ -189,7 +193,7 @@ export class AuthorizationCodeFlow extends TokenManager {
       const server = await client.metadata()
       const code = oauth.validateAuthResponse(server, { client_id: client.clientId }, response, state).get('code')
       if (!code || response.size > new Set(response.keys()).size) throw new Error('no code, or a repeated parameter')
-      const { redirectUri: redirect_uri, codeVerifier: code_verifier, nonce, maxAge } = transaction
+      const { redirectUri: redirect_uri, codeVerifier: code_verifier, nonce, maxAge, scope } = transaction
       const request = tokenParameters({ resource, parameters }, { code, redirect_uri, code_verifier })
       const process: TokenRequestChecks['process'] = (as, who, answer) =>
         oauth.processAuthorizationCodeResponse(as, who, answer, {
