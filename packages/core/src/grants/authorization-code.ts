@@ -85,8 +85,7 @@ export class AuthorizationCodeFlow extends TokenManager {
       throw new OAuthError('insecure-context', 'No WebCrypto', { fix: 'Serve the page over https.' })
     }
     const { issuer, redirectUri, resource, parameters } = this.#options
-    const own = this.#options.scope
-    const scope = options.scope ? [...new Set(`${own ?? ''} ${options.scope}`.trim().split(' '))].join(' ') : own
+    const scope = [...new Set([this.#options.scope, options.scope].join(' ').match(/\S+/g))].join(' ') || undefined
     const endpoint = await this.client.endpoint('authorization_endpoint')
     if (!endpoint) {
       throw new OAuthError('invalid-metadata', 'No authorization_endpoint', { fix: 'Set it in metadata.' })
