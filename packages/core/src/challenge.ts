@@ -28,7 +28,7 @@ interface SentChallenge {
   readonly parameters: ReadonlyMap<string, string>
 }
 
-/** RFC 9110 section 5.6.2; no server is known that sends more, or longer. */
+/** RFC 9110 section 5.6.2. */
 const TOKEN = /[!#$%&'*+.^_`|~\w-]+/y
 const TOKEN68 = /[\w.~+/-]+=*(?=[\s,]*(,|$))/y
 const QUOTED = /"(?:\\.?|[^"\\])*"?/y
@@ -36,13 +36,16 @@ const VALUE = /[^\s,"]*/y
 const SPACE = /\s*/y
 const SEPARATORS = /[\s,]*/y
 
+/** No server is known that sends more; what comes after is not looked at. */
+const LONGEST = 65_536
+
 /**
  * The challenge of an API's answer that says what is missing (RFC 6750 section 3.1, RFC 9470 section 3); undefined for
  * every other answer, also where CORS hides the header (`Access-Control-Expose-Headers: WWW-Authenticate`).
  */
 export function challengeOf({ status, headers }: Response): Challenge | undefined {
   const header = status === 401 || status === 403 ? headers.get('www-authenticate') : undefined
-  for (const { scheme, parameters } of challengesIn(header ?? '')) {
+  for (const { scheme, parameters } of challengesIn((header ?? '').slice(0, LONGEST))) {
     const error = parameters.get('error')
     if (scheme !== undefined && scheme !== 'bearer' && scheme !== 'dpop') continue
     if (error !== 'invalid_token' && error !== 'insufficient_scope' && error !== 'insufficient_user_authentication')
