@@ -97,12 +97,13 @@ export function stepUp(auth: TokenManager, { confirm }: StepUpOptions): StepUp {
     if (!challenge || challenge.error === 'invalid_token') return undefined
     if (challenge.error === 'insufficient_scope' && !challenge.scope) return undefined // nobody says what to ask for
     const tokenOf = (request = wanted) => auth.getTokenSet(request).catch(() => undefined)
-    const held = await unlessAborted(tokenOf(), signal)
-    if (!held) return undefined // nobody is signed in who could step up
-    const scope = [...wordsOf(held.scope), ...wordsOf(challenge.scope)]
 
     let run: Run
+    let scope: string[]
     for (;;) {
+      const held = await unlessAborted(tokenOf(), signal)
+      if (!held) return undefined // nobody is signed in who could step up
+      scope = [...wordsOf(held.scope), ...wordsOf(challenge.scope)]
       if (!running && last && covers(last.asked, challenge)) {
         run = last
         if (run.before.has(accessToken)) break // an answer that comes late: there is another token already
