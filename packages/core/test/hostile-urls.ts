@@ -71,7 +71,6 @@ const STARTS = [
   'HTTP://API.localhost:{port}',
   'http:\\\\api.localhost:{port}',
   ' http://api.localhost:{port}',
-  'http:/api.localhost:{port}',
   'http://api。localhost:{port}',
   'h\nttp://api.local\thost:{port}',
 ]
