@@ -39,7 +39,17 @@ const OTHER = [
 
 /** What leads out of /v1, or may lead out of it for a server. */
 const OUTSIDE = [
-  ...['/?PATH', '/v2/PATH', '/v1x/PATH', '/v10?PATH', '/V1/PATH', '/v%31/PATH', '//v1/PATH', '/v1/../PATH', '/v1/%2e%2e/PATH'],
+  ...[
+    '/?PATH',
+    '/v2/PATH',
+    '/v1x/PATH',
+    '/v10?PATH',
+    '/V1/PATH',
+    '/v%31/PATH',
+    '//v1/PATH',
+    '/v1/../PATH',
+    '/v1/%2e%2e/PATH',
+  ],
   ...[
     '/v1/.%2e/PATH',
     '/v1/..%2fPATH',
