@@ -1,3 +1,6 @@
 export * from '@keyturn/core'
 export { type FileStoreOptions, fileStore } from './file-store.ts'
+export type { KeyList } from './key-ring.ts'
 export type { FileKey } from './record-cipher.ts'
+export type { CallingClient, EvaluatingClient, RedisClient } from './redis-connection.ts'
+export { type RedisStoreOptions, redisStore } from './redis-store.ts'
