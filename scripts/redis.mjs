@@ -89,9 +89,9 @@ function answers(port) {
 
 /**
  * A real Redis on the loopback interface, with a folder of its own. `kept`: what was written survives `kill` (an
- * append-only file); otherwise it comes back empty.
+ * append-only file); otherwise it comes back empty. `cluster`: as a node of a cluster.
  */
-export async function startRedis({ kept = false, parameters = [] } = {}) {
+export async function startRedis({ kept = false, cluster = false } = {}) {
   const command = redisServer()
   const folder = mkdtempSync(join(tmpdir(), 'keyturn-redis-'))
   const port = await freePort()
@@ -111,7 +111,9 @@ export async function startRedis({ kept = false, parameters = [] } = {}) {
     '--loglevel',
     'warning',
   ]
-  const all = [...settings, '--appendonly', kept ? 'yes' : 'no', ...parameters]
+  const announced = ['--cluster-enabled', 'yes', '--cluster-announce-ip', '127.0.0.1']
+  const clustered = cluster ? [...announced, '--cluster-port', String(await freePort())] : []
+  const all = [...settings, '--appendonly', kept ? 'yes' : 'no', ...clustered]
   let child
   let said = ''
 

@@ -70,10 +70,10 @@ export class RedisConnection {
 }
 
 function evaluatorOf(client: RedisClient): (script: string, keys: string[], parameters: string[]) => Promise<unknown> {
-  if ('call' in client && typeof client.call === 'function') {
+  if (calls(client)) {
     return (script, keys, parameters) => client.call('EVAL', script, String(keys.length), ...keys, ...parameters)
   }
-  if ('eval' in client && typeof client.eval === 'function') {
+  if (evaluates(client)) {
     return (script, keys, parameters) => client.eval(script, { keys, arguments: parameters })
   }
   throw new StoreError('What was given to redisStore is no client of Redis', {
@@ -82,11 +82,19 @@ function evaluatorOf(client: RedisClient): (script: string, keys: string[], para
   })
 }
 
+function calls(client: RedisClient): client is CallingClient {
+  return typeof Object(client).call === 'function'
+}
+
+function evaluates(client: RedisClient): client is EvaluatingClient {
+  return typeof Object(client).eval === 'function'
+}
+
 /** What Redis or its client said: the first word only, for the rest may hold what was stored. */
 function redisError(error: unknown): StoreError {
-  const { name, message, code } = Object(error)
+  const { name, message, code, constructor } = Object(error)
   const [said] = /^[A-Z]{3,}(?= )/.exec(String(message)) ?? []
-  const why = [said, code, name].find((word) => typeof word === 'string' && word !== 'Error')
+  const why = [said, code, name, constructor?.name].find((word) => typeof word === 'string' && word !== 'Error')
   const fix = FIXES[String(why)]
   return new StoreError(`Redis cannot be used${why === undefined ? '' : ` (${why})`}`, { cause: error, fix })
 }

@@ -1,5 +1,5 @@
 import { redisStore } from '@keyturn/node'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll } from 'vitest'
 import { startRedis } from '../../../scripts/redis.mjs'
 import { tokenStoreContract } from '../../core/test/token-store-contract.ts'
 import { type Connected, clientNames, connect } from './redis-clients.ts'
@@ -20,7 +20,7 @@ afterAll(async () => {
 })
 
 const key = crypto.getRandomValues(new Uint8Array(32))
-const ways = { redis: { key }, ioredis: {}, iovalkey: { key: ['correct horse battery staple', key] } }
+const ways = { redis: { key }, ioredis: {}, iovalkey: { key: [crypto.getRandomValues(new Uint8Array(32)), key] } }
 let count = 0
 for (const name of clientNames) {
   tokenStoreContract(`redisStore on ${name}`, async () => {

@@ -7,6 +7,8 @@ import { startTokenServer } from './token-server.ts'
 
 /** What a process says when it stops. */
 export interface Report {
+  /** Which process. */
+  index: number
   served: number
   errors: { name: string; code: string; message: string; retryable: boolean }[]
   /** Tokens that it was given after their end. */
@@ -74,8 +76,11 @@ export async function startFleet({ count, lifetime, users, kept = false, timeout
       const source = clientCredentials({ issuer, clientId: 'worker', clientSecret: 'secret', store, timeout })
       return source.getAccessToken().finally(close)
     },
-    /** Who has sent the nth request. */
-    senderOf: (nth: number) => workers[requests[nth - 1]?.worker ?? -1],
+    /** Who has sent the nth request, and how to strike it. */
+    senderOf(nth: number) {
+      const index = requests[nth - 1]?.worker ?? -1
+      return { index, signal: (signal: NodeJS.Signals) => workers[index]?.kill(signal) }
+    },
     /** Lets all that are left stop. */
     reports: () => Promise.all(living().map(reportOf)),
     async [Symbol.asyncDispose]() {

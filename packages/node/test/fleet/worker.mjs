@@ -66,7 +66,7 @@ while (!stopped) {
   await new Promise((resolve) => setTimeout(resolve, every * (0.5 + Math.random())))
 }
 const states = sources.map(([, source]) => source.session.status)
-process.send({ served, errors, expired, foreign, states })
+process.send({ index, served, errors, expired, foreign, states })
 for (const [, source] of sources) await source[Symbol.asyncDispose]()
 close()
 process.disconnect()
