@@ -4,6 +4,7 @@ import { createServer } from 'node:http'
 import { mock } from 'node:test'
 import { authenticatedFetch, TokenManager } from '@keyturn/core'
 import { contenders, server } from './bench/contenders.mjs'
+import { withFleet } from './bench/fleet.mjs'
 
 const CALLERS = 1000
 const SOURCES = 10_000
@@ -90,3 +91,13 @@ console.log(
 )
 api.closeAllConnections()
 api.close()
+
+await withFleet(async ({ size, askAll, askOne, alone }) => {
+  const [first, later] = [await requestsOf(askAll), await atExpiry(askAll)]
+  await askAll()
+  const [shared, own] = await fastest([askOne, alone], 50_000, 20)
+  console.log(`fleet of ${size} on one Redis   token requests: ${first} cold, ${later} at expiry`)
+  console.log(
+    `cached token       with Redis behind it ${shared.toFixed(0)} ns   without ${own.toFixed(0)} ns   ratio ${(shared / own).toFixed(2)}`,
+  )
+})

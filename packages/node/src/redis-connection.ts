@@ -92,9 +92,9 @@ function evaluates(client: RedisClient): client is EvaluatingClient {
 
 /** What Redis or its client said: the first word only, for the rest may hold what was stored. */
 function redisError(error: unknown): StoreError {
-  const { name, message, code, constructor } = Object(error)
+  const { name, message, code, constructor: kind } = Object(error)
   const [said] = /^[A-Z]{3,}(?= )/.exec(String(message)) ?? []
-  const why = [said, code, name, constructor?.name].find((word) => typeof word === 'string' && word !== 'Error')
+  const why = [said, code, name, kind?.name].find((word) => typeof word === 'string' && word !== 'Error')
   const fix = FIXES[String(why)]
   return new StoreError(`Redis cannot be used${why === undefined ? '' : ` (${why})`}`, { cause: error, fix })
 }

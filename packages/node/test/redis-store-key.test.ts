@@ -40,7 +40,7 @@ test('with a key neither a record nor whose it is can be read in Redis', async (
   expect(await everything()).not.toBe(once)
 })
 
-test('a passphrase is a key as well', async () => {
+test('a passphrase is a key as well', { timeout: 60_000 }, async () => {
   await storeWith({ key: 'correct horse battery staple' }).replace('alice', undefined, record(1))
   expect(await storeWith({ key: 'correct horse battery staple' }).get('alice')).toEqual(record(1))
   await expect(storeWith({ key: 'correct horse' }).get('alice')).rejects.toThrow(StoreError)
