@@ -28,3 +28,15 @@ export async function connect(name: ClientName, url: string): Promise<Connected>
     close: () => client.disconnect(),
   }
 }
+
+/** A client before whose nth command from now on something else happens. */
+export function interrupted({ client }: Connected, nth: number, happens: () => Promise<unknown>): RedisClient {
+  if (!('call' in client)) throw new Error('This is for ioredis and iovalkey')
+  let count = 0
+  return {
+    async call(...words) {
+      if (++count === nth) await happens()
+      return client.call(...words)
+    },
+  }
+}

@@ -3,7 +3,7 @@ import { type RedisStoreOptions, redisStore, StoreError } from '@keyturn/node'
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest'
 import { startRedis } from '../../../scripts/redis.mjs'
 import { record } from '../../core/test/token-store-contract.ts'
-import { type Connected, connect } from './redis-clients.ts'
+import { type Connected, connect, interrupted } from './redis-clients.ts'
 
 const [first, second, third] = [1, 2, 3].map((n) => new Uint8Array(32).fill(n)) as [Uint8Array, Uint8Array, Uint8Array]
 let redis: Awaited<ReturnType<typeof startRedis>>
@@ -58,6 +58,14 @@ test('keys rotate: the first one writes, all of them read, and what was read is 
     expect(await rotated.replace(name, 1, record(2, 'new'))).toBe(true)
     expect(await storeWith({ key: second }).get(name)).toEqual(record(2, 'new'))
   }
+})
+
+test('a record that somebody else has changed meanwhile is not written back when it is encrypted anew', async () => {
+  const other = storeWith({ key: first })
+  await other.replace('alice', undefined, record(1, 'old'))
+  const client = interrupted(connected, 2, () => other.replace('alice', 1, record(2, 'new')))
+  expect(await redisStore(client, { key: [second, first] }).get('alice')).toEqual(record(1, 'old'))
+  expect(await other.get('alice')).toEqual(record(2, 'new'))
 })
 
 test('those who have the old key and those who have the new one stand in line for the same lock', async () => {

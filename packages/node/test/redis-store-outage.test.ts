@@ -83,6 +83,20 @@ test('a lease ends on time though Redis can tell nobody', async () => {
   expect(await lost).toBe(true)
 })
 
+test('a holder that was frozen finds its lease lost before any of its timers has run', async () => {
+  const [store] = all.map(({ client }) => redisStore(client))
+  const valid = store?.lock(
+    'alice',
+    async (lease) => {
+      const before = lease.valid()
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 400)
+      return [before, lease.valid()]
+    },
+    300,
+  )
+  expect(await valid).toEqual([true, false])
+})
+
 test('what a critical section returns is not lost with the lock', async () => {
   const [store] = all.map(({ client }) => redisStore(client))
   const value = store?.lock('alice', async () => {

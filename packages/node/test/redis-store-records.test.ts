@@ -4,7 +4,7 @@ import { createCluster } from 'redis'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { startRedis } from '../../../scripts/redis.mjs'
 import { record } from '../../core/test/token-store-contract.ts'
-import { type Connected, connect } from './redis-clients.ts'
+import { type Connected, connect, interrupted } from './redis-clients.ts'
 
 const DAY = 86_400_000
 let redis: Awaited<ReturnType<typeof startRedis>>
@@ -83,6 +83,17 @@ test('a client that sends a command again, for it got no answer, does nothing tw
   expect(await store.replace('alice', 1, record(3))).toBe(false)
   expect(await store.lock('alice', async (lease) => lease.valid())).toBe(true)
   expect(await store.lock('alice', async (lease) => lease.valid())).toBe(true)
+})
+
+test('what somebody else has healed meanwhile is not set aside', async () => {
+  const other = redisStore(connected.client)
+  await other.replace('alice', undefined, record(1))
+  const [key = ''] = await keys()
+  await connected.command('HSET', key, 'record', '?')
+  // It finds that something is there, looks at it, and is about to set it aside.
+  const client = interrupted(connected, 3, () => other.replace('alice', undefined, record(2, 'healed')))
+  expect(await redisStore(client).replace('alice', undefined, record(3, 'late'))).toBe(false)
+  expect(await other.get('alice')).toEqual(record(2, 'healed'))
 })
 
 test('two who write the same at once are still two', async () => {

@@ -9,7 +9,7 @@ const USERS = Number(process.env.KEYTURN_USERS ?? 12)
 const LIFETIME = Number(process.env.KEYTURN_LIFETIME ?? 4)
 /** Of a request, milliseconds. */
 const timeout = 10_000
-const limit = 120_000 + PROCESSES * 3_000 + EXPIRIES * LIFETIME * 1_000
+const limit = 120_000 + PROCESSES * 6_000 + EXPIRIES * LIFETIME * 1_000
 
 /** Nobody has met an error, but one who was frozen: what it was waiting for has timed out meanwhile. */
 async function servedAll(fleet: Fleet, frozen = -1): Promise<void> {
