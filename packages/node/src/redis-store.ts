@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { type StoredRecord, StoreError, type TokenStore } from '@keyturn/core'
 import { type KeyList, KeyRing } from './key-ring.ts'
-import { withLease } from './lease.ts'
+import { free, type Hold, withLease } from './lease.ts'
 import { type RedisClient, RedisConnection } from './redis-connection.ts'
 import { acquireInRedis } from './redis-lock.ts'
 import { RedisRecords } from './redis-records.ts'
@@ -37,6 +37,9 @@ export function redisStore(client: RedisClient, options: RedisStoreOptions = {})
   const redis = new RedisConnection(client)
   const records = new RedisRecords(redis, new KeyRing(keys))
   const turns = new Turns()
+  /** Records whose last write here failed, and the leases under which that happened. */
+  const unwritten = new Set<string>()
+  const kept = new Map<string, Hold>()
   // Independent of the encryption key: those who have the old one and those who have the new one share a lock.
   const nameOf = (key: string) => `${prefix}{${createHash('sha256').update(key).digest('base64url')}}`
 
@@ -44,12 +47,34 @@ export function redisStore(client: RedisClient, options: RedisStoreOptions = {})
     // Damage is an answer, not a failure: it is the manager's to report, and its next write heals it.
     get: async (key) => (await records.get(nameOf(key))) as StoredRecord | undefined,
 
-    replace: async (key, expected, next) => records.replace(nameOf(key), expected, structuredClone(next)),
+    async replace(key, expected, next) {
+      const name = nameOf(key)
+      const record = structuredClone(next)
+      try {
+        const replaced = await records.replace(name, expected, record)
+        unwritten.delete(name)
+        const hold = kept.get(name)
+        kept.delete(name)
+        if (hold) await free(hold)
+        return replaced
+      } catch (error) {
+        unwritten.add(name)
+        throw error
+      }
+    },
 
     lock(key, critical, duration = DEFAULT_LEASE) {
-      const name = `${nameOf(key)}:lock`
+      const name = nameOf(key)
       return turns.take(name, async (leave) => {
-        return withLease(await acquireInRedis(redis, name, duration), duration, critical, leave)
+        const hold = await acquireInRedis(redis, `${name}:lock`, duration)
+        unwritten.delete(name)
+        // What Redis has may be spent, if what took its place could not be written: whoever comes next must not find it
+        // before that is made good. A lease ends by itself anyway.
+        const release = async () => {
+          if (unwritten.has(name)) kept.set(name, hold)
+          else await hold.release()
+        }
+        return withLease({ valid: hold.valid, release }, duration, critical, leave)
       })
     },
   }
