@@ -17,13 +17,18 @@ return 0`
 const FIRST_PAUSE = 10
 const LONGEST_PAUSE = 250
 
+/** How long until a release that failed is tried again, milliseconds. */
+const RELEASED_AGAIN = 1_000
+
 /**
  * Waits for the lock and takes it for `duration` milliseconds; nobody prolongs it. Redis frees the lock of an owner who is
  * gone. One who is frozen, and thaws after that, finds its lease lost, and frees nothing that is another's.
  */
 export async function acquireInRedis(redis: RedisConnection, key: string, duration: number): Promise<Hold> {
   const owner = crypto.randomUUID()
-  const free = () => redis.run(FREE, [key], [owner])
+  const free = async () => {
+    await redis.run(FREE, [key], [owner])
+  }
   const milliseconds = String(Math.max(1, Math.ceil(duration)))
   for (let attempt = 0; ; attempt++) {
     // Before it is asked for: here the lease ends first, whatever the answer took.
@@ -32,10 +37,12 @@ export async function acquireInRedis(redis: RedisConnection, key: string, durati
     const late = () => void free().catch(() => {}) // given up, and taken nevertheless; it ends by itself otherwise
     if (String(await redis.run(TAKE, [key], [owner, milliseconds], late)) === '1') {
       const elapsed = () => Math.max(performance.now() - startedAt, Math.abs(Date.now() - startedOn))
-      const release = async () => {
-        await free()
+      const valid = () => elapsed() < duration
+      // Who waits for it should not have to wait until it ends because Redis was away for a moment.
+      const again = () => {
+        if (valid()) setTimeout(() => void free().catch(again), RELEASED_AGAIN).unref()
       }
-      return { valid: () => elapsed() < duration, release }
+      return { valid, release: () => free().catch(again) }
     }
     await sleep(Math.min(LONGEST_PAUSE, FIRST_PAUSE * 1.3 ** attempt) * (0.5 + Math.random()))
   }

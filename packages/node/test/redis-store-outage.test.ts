@@ -113,6 +113,20 @@ test('a holder that was frozen finds its lease lost before any of its timers has
   expect(await valid).toEqual([true, false])
 })
 
+test('a lease that could not be given back is given back later', async () => {
+  const { client } = all[2] ?? (await connect('iovalkey', redis.url))
+  if (!('call' in client)) throw new Error('not this one')
+  let refusals = 0
+  const refusing: RedisClient = {
+    call: (...words) => {
+      const isRelease = String(words[1]).includes("'DEL'") && !String(words[1]).includes('HSET')
+      return isRelease && refusals++ < 2 ? Promise.reject(new Error('Connection is closed')) : client.call(...words)
+    },
+  }
+  expect(await redisStore(refusing).lock('alice', async () => 'value')).toBe('value')
+  expect(await redisStore(client).lock('alice', async () => refusals)).toBe(3)
+})
+
 test('what a critical section returns is not lost with the lock', async () => {
   const [store] = all.map(({ client }) => redisStore(client))
   const value = store?.lock('alice', async () => {

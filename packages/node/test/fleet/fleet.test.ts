@@ -118,7 +118,13 @@ describe.concurrent('a fleet on one Redis', { timeout: limit }, () => {
 
   test(`rotating sessions of ${USERS} users: no refresh token is sent twice, and none for another, though Redis falls`, async () => {
     const users = Array.from({ length: USERS }, (_, n) => `user-${n}`)
-    await using fleet = await startFleet({ count: Math.min(8, PROCESSES), lifetime: LIFETIME, timeout: 30_000, users, kept: true })
+    await using fleet = await startFleet({
+      count: Math.min(8, PROCESSES),
+      lifetime: LIFETIME,
+      timeout: 30_000,
+      users,
+      kept: true,
+    })
     const { requests, reused } = fleet.server
     fleet.begin()
     for (let expiry = 1; expiry <= EXPIRIES; expiry++) await until(() => requests.length >= USERS * expiry)
@@ -126,7 +132,7 @@ describe.concurrent('a fleet on one Redis', { timeout: limit }, () => {
     await until(() => Date.now() - Number(requests.at(-1)?.at) > 1_500) // nobody asks without it
     await fleet.redis.start()
     const before = requests.length
-    await until(() => requests.length >= before + 2 * USERS)
+    for (const more of [1, 2]) await until(() => requests.length >= before + more * USERS)
     const sent = requests.map(({ refreshToken }) => refreshToken)
     expect([reused, sent.filter((token, i) => sent.indexOf(token) !== i)]).toEqual([[], []])
     for (const { errors, expired, foreign, states } of await fleet.reports()) {
