@@ -44,12 +44,16 @@ export class RedisConnection {
     const limit = this.#silent ? TIMEOUT_IN_SILENCE : TIMEOUT
     let timer: ReturnType<typeof setTimeout> | undefined
     let givenUp = false
+    let settled = false
     const silence = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => {
+      const giveUp = () => {
+        if (settled) return
         givenUp = true
         this.#silent = true
         reject(new StoreError(`Redis did not answer within ${limit} ms`))
-      }, limit)
+      }
+      // Where it was this process that was busy, the answer is there and has yet to be read.
+      timer = setTimeout(() => setImmediate(giveUp), limit)
     })
     const answer = async () => {
       try {
@@ -64,6 +68,7 @@ export class RedisConnection {
     try {
       return await Promise.race([answer(), silence])
     } finally {
+      settled = true
       clearTimeout(timer)
     }
   }

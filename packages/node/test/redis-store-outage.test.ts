@@ -60,6 +60,18 @@ test.each(['freeze', 'kill'] as const)(
   },
 )
 
+test('an answer that came while this process was busy counts', async () => {
+  for (const { client } of all) {
+    const store = redisStore(client)
+    await store.get('alice')
+    const answer = store.get('alice')
+    // The command leaves now; the answer is there long before anybody looks.
+    await new Promise((resolve) => setImmediate(resolve))
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2_500)
+    expect(await answer).toBeUndefined()
+  }
+}, 30_000)
+
 test('a lock that was given up, and granted nevertheless, is given back', async () => {
   const [one, other] = all.map(({ client }) => redisStore(client))
   redis.freeze()
