@@ -135,6 +135,8 @@ export async function startRedis({ kept = false, cluster = false } = {}) {
     await gone
   }
 
+  const last = () => child?.kill('SIGKILL') // nobody else ends it
+  process.on('exit', last)
   await start()
   return {
     port,
@@ -147,6 +149,7 @@ export async function startRedis({ kept = false, cluster = false } = {}) {
     thaw: () => child.kill('SIGCONT'),
     async stop() {
       await kill()
+      process.off('exit', last)
       rmSync(folder, { recursive: true, force: true })
     },
   }
