@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { mock } from 'node:test'
 import { authenticatedFetch, TokenManager } from '@keyturn/core'
 import { contenders, server } from './bench/contenders.mjs'
+import { withFleet } from './bench/fleet.mjs'
 
 const CALLERS = 1000
 const SOURCES = 10_000
@@ -109,3 +110,13 @@ console.log(
   `call on loopback   keyturn ${micro(own_)} µs   bare fetch ${micro(bare)} µs   ratio ${median(ratios).toFixed(3)} (median of ${ratios.length} pairs; at most 1.05 is the goal)`,
 )
 api.kill()
+
+await withFleet(async ({ size, askAll, askOne, alone }) => {
+  const [first, later] = [await requestsOf(askAll), await atExpiry(askAll)]
+  await askAll()
+  const [shared, own] = await fastest([askOne, alone], 50_000, 20)
+  console.log(`fleet of ${size} on one Redis   token requests: ${first} cold, ${later} at expiry`)
+  console.log(
+    `cached token       with Redis behind it ${shared.toFixed(0)} ns   without ${own.toFixed(0)} ns   ratio ${(shared / own).toFixed(2)}`,
+  )
+})
