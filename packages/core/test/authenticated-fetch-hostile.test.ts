@@ -52,5 +52,5 @@ test('of 10,000 hostile URLs and redirects none gets a token or a proof, and eve
   const refused = all.filter(({ url, isLegitimate }) => isLegitimate && !given.has(/n\d+/.exec(url)?.[0] ?? ''))
   expect(refused).toEqual([])
   const elsewhere = servers.requests.filter((request) => !isHome(request))
-  expect(elsewhere.length).toBeGreaterThan(3000)
+  expect(elsewhere.length).toBeGreaterThan(2500)
 }, 600_000)
