@@ -5,6 +5,7 @@ import { msw } from 'msw/vite'
 import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config'
 import { commands } from './packages/browser/test/commands.ts'
 import { chromiumArgs, chromiumPath } from './scripts/chromium.mjs'
+import { firefoxLaunch } from './scripts/firefox.mjs'
 import { ClosingLine } from './scripts/closing-line.ts'
 
 const root = fileURLToPath(new URL('.', import.meta.url))
@@ -17,12 +18,14 @@ const alias = ['core', 'browser', 'node'].flatMap((name) => [
 
 const onNode = (name: string, include: string, testTimeout = 10_000): TestProjectInlineConfiguration => ({
   resolve: { alias },
-  test: { name, include: [include], environment: 'node', testTimeout, hookTimeout: testTimeout },
+  test: { name, include: [include], environment: 'node', testTimeout, hookTimeout: testTimeout, expect: { poll: { timeout: testTimeout / 4 } } },
 })
 
 const browserTests = 'packages/browser/test/**/*.test.ts'
 
-const inChromium = (executablePath = ''): TestProjectInlineConfiguration => ({
+const inFirefox = firefoxLaunch()
+
+const inBrowsers = (executablePath = ''): TestProjectInlineConfiguration => ({
   resolve: { alias },
   publicDir: `${root}packages/browser/test/public`,
   plugins: [msw({ mode: 'worker-only' })], // serves /mockServiceWorker.js
@@ -36,10 +39,16 @@ const inChromium = (executablePath = ''): TestProjectInlineConfiguration => ({
       screenshotFailures: false,
       commands,
       provider: playwright({ launchOptions: { ...(executablePath && { executablePath }), args: chromiumArgs } }),
-      instances: [{ browser: 'chromium' }],
+      instances: [
+        { browser: 'chromium' },
+        ...(inFirefox ? [{ browser: 'firefox' as const, provider: playwright({ launchOptions: inFirefox }) }] : []),
+      ],
     },
   },
 })
+
+const endToEndInFirefox = onNode('examples-firefox', 'examples/spa/test/{callback,lifecycle,page,popup,popup-ends,tabs}.test.ts', 120_000)
+Object.assign(endToEndInFirefox.test, { provide: { browser: 'firefox' } })
 
 export default defineConfig({
   test: {
@@ -47,8 +56,9 @@ export default defineConfig({
       onNode('core', 'packages/core/test/**/*.test.ts', 60_000),
       onNode('node', 'packages/node/test/**/*.test.ts'),
       onNode('examples', 'examples/*/test/**/*.test.ts', 120_000),
+      ...(inFirefox ? [endToEndInFirefox] : []),
       onNode('repository', 'scripts/test/**/*.test.ts', 120_000),
-      ...(globSync(browserTests, { cwd: root }).length > 0 ? [inChromium(await chromiumPath())] : []),
+      ...(globSync(browserTests, { cwd: root }).length > 0 ? [inBrowsers(await chromiumPath())] : []),
     ],
     reporters: ['default', new ClosingLine()],
     coverage: { provider: 'v8', include: ['packages/*/src/**'] },

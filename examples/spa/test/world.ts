@@ -2,14 +2,26 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { type Browser, type BrowserContext, chromium, type Page } from 'playwright'
+import { type Browser, type BrowserContext, chromium, firefox, type Page } from 'playwright'
 import { build } from 'vite'
+import { inject } from 'vitest'
 import { chromiumArgs, chromiumPath } from '../../../scripts/chromium.mjs'
+import { firefoxLaunch } from '../../../scripts/firefox.mjs'
 import { type RunningApi, startApi } from '../../api/src/api.ts'
 import { type AuthorizationServer, startAuthorizationServer } from '../../playground/src/authorization-server.ts'
 import type { LabOptions } from './lab/lab.ts'
 import { type StaticServer, serveFolder } from './static-server.ts'
 import { Traffic } from './traffic.ts'
+
+declare module 'vitest' {
+  interface ProvidedContext {
+    /** Which browser the pages are opened in. */
+    browser: 'chromium' | 'firefox'
+  }
+}
+
+/** What only Chromium's debugger can do to a page is skipped here. */
+export const inFirefox = inject('browser') === 'firefox'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 
@@ -72,12 +84,7 @@ export async function startWorld({ accessTokenTTL = 60, args = [] as string[] } 
     spaOrigins: [site.origin],
     headers: headers.server,
   })
-  const executablePath = await chromiumPath()
-  const browser: Browser = await chromium.launch({
-    ...(executablePath && { executablePath }),
-    args: [...chromiumArgs, ...args],
-    ignoreDefaultArgs: ['--disable-back-forward-cache'],
-  })
+  const browser = inFirefox ? await firefox.launch(firefoxLaunch()) : await launchChromium(args)
 
   const open = async (path = '/', options: LabOptions = {}): Promise<Person> => {
     const context = await browser.newContext()
@@ -106,6 +113,15 @@ export async function startWorld({ accessTokenTTL = 60, args = [] as string[] } 
     await rm(folder, { recursive: true })
   }
   return { server, apis, origin: site.origin, headers, open, stop }
+}
+
+async function launchChromium(args: string[]): Promise<Browser> {
+  const executablePath = await chromiumPath()
+  return chromium.launch({
+    ...(executablePath && { executablePath }),
+    args: [...chromiumArgs, ...args],
+    ignoreDefaultArgs: ['--disable-back-forward-cache'],
+  })
 }
 
 /** Opens an address; where it is the lab's, waits until that has started. */

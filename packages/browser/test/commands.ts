@@ -7,7 +7,8 @@ declare global {
   var actions: Record<string, (...args: unknown[]) => unknown>
 }
 
-const tabs = new Map<number, { page: Page; session: CDPSession }>()
+/** A session where the browser has the debugger for it. */
+const tabs = new Map<number, { page: Page; session: CDPSession | undefined }>()
 let opened = 0
 
 const openTab: BrowserCommand<[]> = async ({ context, page: tests }) => {
@@ -15,7 +16,8 @@ const openTab: BrowserCommand<[]> = async ({ context, page: tests }) => {
   const page = await context.newPage()
   await page.goto(new URL('/tab.html', tests.url()).href)
   await page.waitForFunction(() => globalThis.actions !== undefined)
-  tabs.set(tab, { page, session: await context.newCDPSession(page) })
+  const chromium = context.browser()?.browserType().name() === 'chromium'
+  tabs.set(tab, { page, session: chromium ? await context.newCDPSession(page) : undefined })
   return tab
 }
 
