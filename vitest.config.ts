@@ -5,8 +5,8 @@ import { msw } from 'msw/vite'
 import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config'
 import { commands } from './packages/browser/test/commands.ts'
 import { chromiumArgs, chromiumPath } from './scripts/chromium.mjs'
-import { firefoxLaunch } from './scripts/firefox.mjs'
 import { ClosingLine } from './scripts/closing-line.ts'
+import { firefoxLaunch } from './scripts/firefox.mjs'
 
 const root = fileURLToPath(new URL('.', import.meta.url))
 
@@ -16,14 +16,28 @@ const alias = ['core', 'browser', 'node'].flatMap((name) => [
   { find: new RegExp(`^@keyturn/${name}/(ky|testing)$`), replacement: `${root}packages/${name}/src/$1.ts` },
 ])
 
-const onNode = (name: string, include: string, testTimeout = 10_000): TestProjectInlineConfiguration => ({
+const onNode = (
+  name: string,
+  include: string,
+  testTimeout = 10_000,
+  browser: 'chromium' | 'firefox' = 'chromium',
+): TestProjectInlineConfiguration => ({
   resolve: { alias },
-  test: { name, include: [include], environment: 'node', testTimeout, hookTimeout: testTimeout, expect: { poll: { timeout: testTimeout / 4 } } },
+  test: {
+    name,
+    include: [include],
+    environment: 'node',
+    testTimeout,
+    hookTimeout: testTimeout,
+    provide: { browser },
+    expect: { poll: { timeout: testTimeout / 4 } },
+  },
 })
 
 const browserTests = 'packages/browser/test/**/*.test.ts'
 
-const inFirefox = firefoxLaunch()
+const endToEnd = 'examples/spa/test/{callback,lifecycle,page,popup,popup-ends,returning-page,tabs}.test.ts'
+const firefox = firefoxLaunch()
 
 const inBrowsers = (executablePath = ''): TestProjectInlineConfiguration => ({
   resolve: { alias },
@@ -41,14 +55,11 @@ const inBrowsers = (executablePath = ''): TestProjectInlineConfiguration => ({
       provider: playwright({ launchOptions: { ...(executablePath && { executablePath }), args: chromiumArgs } }),
       instances: [
         { browser: 'chromium' },
-        ...(inFirefox ? [{ browser: 'firefox' as const, provider: playwright({ launchOptions: inFirefox }) }] : []),
+        ...(firefox ? [{ browser: 'firefox' as const, provider: playwright({ launchOptions: firefox }) }] : []),
       ],
     },
   },
 })
-
-const endToEndInFirefox = onNode('examples-firefox', 'examples/spa/test/{callback,lifecycle,page,popup,popup-ends,tabs}.test.ts', 120_000)
-Object.assign(endToEndInFirefox.test, { provide: { browser: 'firefox' } })
 
 export default defineConfig({
   test: {
@@ -56,7 +67,7 @@ export default defineConfig({
       onNode('core', 'packages/core/test/**/*.test.ts', 60_000),
       onNode('node', 'packages/node/test/**/*.test.ts'),
       onNode('examples', 'examples/*/test/**/*.test.ts', 120_000),
-      ...(inFirefox ? [endToEndInFirefox] : []),
+      ...(firefox ? [onNode('examples-firefox', endToEnd, 120_000, 'firefox')] : []),
       onNode('repository', 'scripts/test/**/*.test.ts', 120_000),
       ...(globSync(browserTests, { cwd: root }).length > 0 ? [inBrowsers(await chromiumPath())] : []),
     ],

@@ -20,6 +20,9 @@ declare module 'vitest' {
   }
 }
 
+/** 1: no third-party ones. */
+const FIREFOX_COOKIES = 'network.cookie.cookieBehavior'
+
 /** What only Chromium's debugger can do to a page is skipped here. */
 export const inFirefox = inject('browser') === 'firefox'
 
@@ -84,7 +87,7 @@ export async function startWorld({ accessTokenTTL = 60, args = [] as string[] } 
     spaOrigins: [site.origin],
     headers: headers.server,
   })
-  const browser = inFirefox ? await firefox.launch(firefoxLaunch()) : await launchChromium(args)
+  const browser = inFirefox ? await launchFirefox() : await launchChromium(args)
 
   const open = async (path = '/', options: LabOptions = {}): Promise<Person> => {
     const context = await browser.newContext()
@@ -95,6 +98,7 @@ export async function startWorld({ accessTokenTTL = 60, args = [] as string[] } 
     }, options)
     const tab = async (at = path) => {
       const page = await context.newPage()
+      if (!inFirefox) await blockThirdPartyCookies(page)
       await visit(page, site.origin + at)
       return page
     }
@@ -115,6 +119,11 @@ export async function startWorld({ accessTokenTTL = 60, args = [] as string[] } 
   return { server, apis, origin: site.origin, headers, open, stop }
 }
 
+function launchFirefox(): Promise<Browser> {
+  const { firefoxUserPrefs, ...options } = firefoxLaunch() ?? {}
+  return firefox.launch({ ...options, firefoxUserPrefs: { ...firefoxUserPrefs, [FIREFOX_COOKIES]: 1 } })
+}
+
 async function launchChromium(args: string[]): Promise<Browser> {
   const executablePath = await chromiumPath()
   return chromium.launch({
@@ -122,6 +131,13 @@ async function launchChromium(args: string[]): Promise<Browser> {
     args: [...chromiumArgs, ...args],
     ignoreDefaultArgs: ['--disable-back-forward-cache'],
   })
+}
+
+/** No flag of a headless Chromium does; its debugger does it for a tab. */
+async function blockThirdPartyCookies(page: Page): Promise<void> {
+  const session = await page.context().newCDPSession(page)
+  await session.send('Network.enable')
+  await session.send('Network.setCookieControls', { enableThirdPartyCookieRestriction: true })
 }
 
 /** Opens an address; where it is the lab's, waits until that has started. */

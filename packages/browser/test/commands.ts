@@ -16,7 +16,7 @@ const openTab: BrowserCommand<[]> = async ({ context, page: tests }) => {
   const page = await context.newPage()
   await page.goto(new URL('/tab.html', tests.url()).href)
   await page.waitForFunction(() => globalThis.actions !== undefined)
-  const chromium = context.browser()?.browserType().name() === 'chromium'
+  const chromium = tests.context().browser()?.browserType().name() === 'chromium'
   tabs.set(tab, { page, session: chromium ? await context.newCDPSession(page) : undefined })
   return tab
 }
@@ -34,7 +34,7 @@ const freeze: BrowserCommand<[tab: number]> = async (_context, tab) => {
   await paused
 }
 
-const thaw: BrowserCommand<[tab: number]> = async (_context, tab) => tabs.get(tab)?.session.send('Debugger.disable')
+const thaw: BrowserCommand<[tab: number]> = async (_context, tab) => tabs.get(tab)?.session?.send('Debugger.disable')
 
 const closeTab: BrowserCommand<[tab: number]> = async (_context, tab) => {
   await tabs.get(tab)?.page.close()
