@@ -21,6 +21,7 @@ const layers: Record<number, string[]> = {
   3: [
     ...[
       'client.ts',
+      'client-options.ts',
       'client-authentication.ts',
       'client-assertion.ts',
       'signing-key.ts',
@@ -30,18 +31,29 @@ const layers: Record<number, string[]> = {
       'grant.ts',
     ],
     ...['id-token.ts', 'id-token-signature.ts', 'key-set.ts'],
+    ...['proof-of-possession.ts', 'dpop.ts', 'dpop-proof.ts', 'proof-key.ts', 'proof-keys.ts', 'proof-servers.ts'],
   ],
   4: ['renewal-policy.ts', 'token-parameters.ts', 'held-token.ts', 'session-options.ts', 'session-copy.ts'],
   5: ['renewal.ts', 'session.ts', 'session-snapshot.ts', 'warnings.ts'],
   6: ['source-options.ts', 'token-manager.ts', 'confidential-token-manager.ts'],
-  7: ['grants/*', 'api-routes.ts', 'authenticated-fetch.ts', 'ky.ts', 'testing/*', 'user-info.ts'],
+  7: [
+    'grants/*',
+    'user-info.ts',
+    'ky.ts',
+    'testing/*',
+    'api-routes.ts',
+    'token-fetch.ts',
+    'redirects.ts',
+    'authenticated-fetch.ts',
+  ],
   8: ['index.ts', 'testing.ts'],
 }
 
 // Who may call oauth4webapi: where the protocol is spoken. Anybody may name its types.
 const speaksProtocol = [
-  ...['client.ts', 'discovery.ts', 'client-authentication.ts', 'client-assertion.ts', 'grants/*'],
+  ...['client.ts', 'discovery.ts', 'client-options.ts', 'client-authentication.ts', 'client-assertion.ts', 'grants/*'],
   ...['id-token.ts', 'id-token-signature.ts', 'key-set.ts', 'user-info.ts'],
+  ...['dpop-proof.ts', 'proof-key.ts'],
 ]
 
 const matches = (file: string, patterns: string[]) => patterns.some((p) => posix.matchesGlob(file, p))

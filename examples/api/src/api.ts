@@ -1,9 +1,11 @@
-// An API of your own: no framework, and jose for what a resource server has to check (RFC 6750, RFC 9068).
+// An API of your own: no framework, and jose for what a resource server has to check (RFC 6750, RFC 9068; in
+// `proof.ts` RFC 9449).
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { buffer } from 'node:stream/consumers'
 import { createRemoteJWKSet, errors, type JWTPayload, jwtVerify } from 'jose'
+import { Proofs } from './proof.ts'
 
 export interface ApiOptions {
   /** Of the authorization server; a function where that starts after the API. */
@@ -14,11 +16,15 @@ export interface ApiOptions {
   scope?: string
   /** Default: any that is free. */
   port?: number
+  /** Whether every DPoP proof needs a nonce of this API (RFC 9449 section 9); default false. */
+  dpopNonce?: boolean
 }
 
 export interface RunningApi {
   url: string
   audience: string
+  /** Requests that were served with a token that is bound to a key, and a proof of that. */
+  readonly proven: number
   /** Requests that came, without preflights; those refused with 401 or 403; those served. */
   readonly calls: number
   readonly refusals: number
@@ -56,6 +62,8 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
   let refusals = 0
   let served = 0
   let toRefuse = 0
+  let proven = 0
+  const proofs = new Proofs({ nonces: options.dpopNonce })
 
   let keys: ReturnType<typeof createRemoteJWKSet> | undefined
   async function verify(token: string): Promise<JWTPayload> {
@@ -66,8 +74,9 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
   }
 
   async function authorize(request: IncomingMessage): Promise<JWTPayload> {
-    const [, token] = /^Bearer +(\S+)$/i.exec(request.headers.authorization ?? '') ?? []
+    const [, scheme, token] = /^(Bearer|DPoP) +(\S+)$/i.exec(request.headers.authorization ?? '') ?? []
     if (!token) throw new Refusal(401)
+    const isProven = scheme?.toLowerCase() === 'dpop'
     if (toRefuse > 0) {
       toRefuse -= 1
       throw invalidToken('refused on purpose')
@@ -76,7 +85,18 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
       if (cause instanceof errors.JWKSTimeout || !(cause instanceof errors.JOSEError)) throw cause
       throw invalidToken(cause.code === 'ERR_JWT_EXPIRED' ? 'the token is expired' : 'the token is not good here')
     })
-    if (payload.cnf) throw invalidToken('the token is bound to a key') // RFC 9449 section 7.2: never as Bearer
+    if (isProven) {
+      const { method = '', headers } = request
+      const problem = await proofs.problemWith({
+        proof: String(headers.dpop),
+        method,
+        url: new URL(request.url ?? '', url),
+        accessToken: token,
+        thumbprint: Object(payload.cnf).jkt,
+      })
+      if (problem) throw new Refusal(401, { error: problem, algs: 'ES256' })
+      proven += 1
+    } else if (payload.cnf) throw invalidToken('the token is bound to a key') // RFC 9449 section 7.2: never as Bearer
     const { scope } = options
     if (scope && !String(payload.scope).split(' ').includes(scope)) {
       throw new Refusal(403, { error: 'insufficient_scope', scope })
@@ -86,7 +106,7 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
 
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     response.setHeader('access-control-allow-origin', '*')
-    response.setHeader('access-control-expose-headers', 'WWW-Authenticate')
+    response.setHeader('access-control-expose-headers', 'WWW-Authenticate, DPoP-Nonce')
     if (request.method === 'OPTIONS') {
       response.setHeader('access-control-allow-methods', 'GET, POST, PUT, PATCH, DELETE')
       response.setHeader('access-control-allow-headers', 'Authorization, Content-Type, DPoP')
@@ -95,6 +115,7 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
     }
 
     calls += 1
+    if (proofs.nonce) response.setHeader('dpop-nonce', proofs.nonce)
     try {
       const body = await buffer(request)
       const { sub, client_id } = await authorize(request)
@@ -114,9 +135,10 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
       if (!(error instanceof Refusal)) return send(response, 503, { error: 'temporarily_unavailable' })
       refusals += 1
       const parameters = Object.entries({ realm: audience, ...error.challenge })
+      const scheme = /^dpop /i.test(request.headers.authorization ?? '') ? 'DPoP' : 'Bearer'
       response.setHeader(
         'www-authenticate',
-        `Bearer ${parameters.map(([name, text]) => `${name}="${text}"`).join(', ')}`,
+        `${scheme} ${parameters.map(([name, text]) => `${name}="${text}"`).join(', ')}`,
       )
       send(response, error.status, error.challenge)
     }
@@ -127,6 +149,9 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
   return {
     url,
     audience,
+    get proven() {
+      return proven
+    },
     get calls() {
       return calls
     },

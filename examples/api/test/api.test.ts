@@ -1,7 +1,7 @@
-import { createHash } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
-import { exportJWK, generateKeyPair, SignJWT } from 'jose'
+import { calculateJwkThumbprint, exportJWK, generateKeyPair, SignJWT } from 'jose'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest'
 import { startAuthorizationServer } from '../../playground/src/authorization-server.ts'
 import { type RunningApi, startApi } from '../src/api.ts'
@@ -121,7 +121,7 @@ test('a page may send the token and read the challenge', async () => {
   expect(preflight.headers.get('access-control-allow-headers')).toContain('Authorization')
   const response = await fetch(api.url)
   expect(response.headers.get('access-control-allow-origin')).toBe('*')
-  expect(response.headers.get('access-control-expose-headers')).toBe('WWW-Authenticate')
+  expect(response.headers.get('access-control-expose-headers')).toBe('WWW-Authenticate, DPoP-Nonce')
   expect(api.calls).toBe(1)
 })
 
@@ -146,4 +146,50 @@ test('tokens of a real authorization server open the API until they expire', asy
   }
   expect(await (await call(access_token)).json()).toMatchObject({ client_id: 'worker-post' })
   await expect.poll(async () => challenge(await call(access_token)), { timeout: 3000 }).toContain('expired')
+})
+
+/** What a client sends to call with a token that is bound to `holder`. */
+async function proof(token: string, holder: CryptoKeyPair, claims: Record<string, unknown> = {}) {
+  const ath = createHash('sha256').update(token).digest('base64url')
+  const jwk = await exportJWK(holder.publicKey)
+  const dpop = await new SignJWT({ htm: 'GET', htu: api.url, ath, jti: randomUUID(), iat: seconds(), ...claims })
+    .setProtectedHeader({ typ: 'dpop+jwt', alg: 'ES256', jwk })
+    .sign(holder.privateKey)
+  return { authorization: `DPoP ${token}`, dpop }
+}
+
+test('a token that is bound to a key is good together with a proof of that, once', async () => {
+  const holder = await generateKeyPair('ES256')
+  const jkt = await calculateJwkThumbprint(await exportJWK(holder.publicKey))
+  const token = await accessToken({ cnf: { jkt } })
+  const headers = await proof(token, holder)
+  expect((await fetch(`${api.url}?q`, { headers })).status).toBe(200)
+  expect(api.proven).toBe(1)
+  const again = await fetch(api.url, { headers })
+  expect(challenge(again)).toContain('DPoP realm')
+  expect(challenge(again)).toContain('error="invalid_dpop_proof"')
+  const wrong: Record<string, unknown>[] = [
+    { htm: 'POST' },
+    { htu: `${api.url}x` },
+    { ath: 'x' },
+    { iat: seconds() - 999 },
+  ]
+  for (const claims of wrong) {
+    expect((await fetch(api.url, { headers: await proof(token, holder, claims) })).status).toBe(401)
+  }
+  const thief = await fetch(api.url, { headers: await proof(token, await generateKeyPair('ES256')) })
+  expect(challenge(thief)).toContain('error="invalid_token"')
+  expect(api.proven).toBe(1)
+})
+
+test('where the API wants a nonce, it says which', async () => {
+  const holder = await generateKeyPair('ES256')
+  await api.stop()
+  api = await startApi({ issuer: () => issuer, dpopNonce: true })
+  const token = await accessToken({ cnf: { jkt: await calculateJwkThumbprint(await exportJWK(holder.publicKey)) } })
+  const first = await fetch(api.url, { headers: await proof(token, holder) })
+  expect(challenge(first)).toContain('error="use_dpop_nonce"')
+  const nonce = first.headers.get('dpop-nonce')
+  expect((await fetch(api.url, { headers: await proof(token, holder, { nonce }) })).status).toBe(200)
+  expect((await fetch(api.url, { headers: await proof(token, holder, { nonce: 'old' }) })).status).toBe(401)
 })

@@ -19,6 +19,7 @@ const ends: Record<SessionEnd['reason'], string> = {
   expired: 'the token expired and nothing renews it',
   'storage-cleared': 'the storage was cleared',
   damaged: 'what was stored is damaged',
+  'key-lost': 'the key that the session is bound to is gone: sign in again',
 }
 
 /** What became of the tokens of this page, counted since it was opened. */

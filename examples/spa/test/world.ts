@@ -50,7 +50,11 @@ export interface Person {
   leave(): Promise<void>
 }
 
-export async function startWorld({ accessTokenTTL = 60, args = [] as string[] } = {}): Promise<World> {
+export async function startWorld({
+  accessTokenTTL = 60,
+  args = [] as string[],
+  dpopNonce = false,
+} = {}): Promise<World> {
   const folder = await mkdtemp(join(tmpdir(), 'keyturn-spa-'))
   await build({
     root,
@@ -64,8 +68,8 @@ export async function startWorld({ accessTokenTTL = 60, args = [] as string[] } 
   const headers: World['headers'] = { page: {}, server: {} }
   let server: AuthorizationServer
   const apis = [
-    await startApi({ issuer: () => server.issuer }),
-    await startApi({ issuer: () => server.issuer }),
+    await startApi({ issuer: () => server.issuer, dpopNonce }),
+    await startApi({ issuer: () => server.issuer, dpopNonce }),
   ] as const
   const [first, second] = apis
   const config = () => ({
@@ -84,6 +88,7 @@ export async function startWorld({ accessTokenTTL = 60, args = [] as string[] } 
     host: 'localhost',
     apis: [first.audience, second.audience],
     accessTokenTTL,
+    dpopNonce,
     spaOrigins: [site.origin],
     headers: headers.server,
   })

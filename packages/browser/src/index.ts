@@ -11,7 +11,6 @@ export {
   type AuthorizationRequestStep,
   type AuthorizationServer,
   AuthorizationServerError,
-  authenticatedFetch,
   authorizationDetails,
   type Claims,
   type Client,
@@ -19,6 +18,8 @@ export {
   type ClientOptions,
   clientSecretBasic,
   clientSecretPost,
+  type DPoP,
+  dpop,
   type Failure,
   fetchUserInfo,
   type Grant,
@@ -40,6 +41,7 @@ export {
   none,
   OAuthError,
   type OAuthErrorCode,
+  type ProofOfPossession,
   type PushedAuthorizationRequests,
   pushedAuthorizationRequests,
   type RefreshTokenOptions,
@@ -52,6 +54,7 @@ export {
   type SourceOptions,
   type StandardSchemaV1,
   type Stats,
+  type StoredKey,
   type StoredRecord,
   type StoredToken,
   StoreError,
@@ -68,6 +71,7 @@ export {
   tokenParameters,
   type UserAgent,
 } from '@keyturn/core'
+export { authenticatedFetch } from './authenticated-fetch.ts'
 export { authorizationCode, type BrowserOptions } from './authorization-code.ts'
 export { browserUserAgent } from './browser-user-agent.ts'
 export { indexedDBStore } from './indexed-db-store.ts'

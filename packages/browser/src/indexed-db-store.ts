@@ -1,4 +1,4 @@
-import type { StoredRecord, TokenStore } from '@keyturn/core'
+import { type StoredRecord, type TokenStore, versionOf } from '@keyturn/core'
 import { createStore, get, update } from 'idb-keyval'
 import { webLock } from './web-lock.ts'
 
@@ -13,6 +13,7 @@ const WRITE_TIMEOUT = 4500
 export function indexedDBStore(): TokenStore {
   const database = createStore('keyturn', 'sessions')
   return {
+    keys: 'structured',
     get: (key) => get<StoredRecord>(key, database),
     async replace(key, expected, next) {
       let replaced = false
@@ -20,7 +21,7 @@ export function indexedDBStore(): TokenStore {
       const until = performance.now() + WRITE_TIMEOUT
       const compareAndSet = (stored: StoredRecord | undefined) => {
         // A write that was given up must not happen when the database wakes up: the session has gone on without it.
-        replaced = stored?.version === expected && performance.now() < until
+        replaced = versionOf(stored) === expected && performance.now() < until
         return (replaced ? kept : stored) as StoredRecord
       }
       await update<StoredRecord>(key, compareAndSet, database)

@@ -1,5 +1,5 @@
 import type { ClientAuth } from 'oauth4webapi'
-import type { ClientOptions } from './client.ts'
+import type { ClientOptions } from './client-options.ts'
 import { OAuthError } from './errors.ts'
 
 /** How the client proves who it is to the authorization server (RFC 6749 section 2.3); the secret comes as `client.client_secret`. */
@@ -56,7 +56,7 @@ export function confidential<T extends ClientOptions>(options: T): T {
     if (!client.client_secret) {
       throw new OAuthError('invalid-options', 'There is no secret to authenticate with', { fix: 'Set clientSecret.' })
     }
-    const supported = server.token_endpoint_auth_methods_supported ?? []
+    const supported = [server.token_endpoint_auth_methods_supported].flat() // a list, if the metadata is in order
     const onlyPost = supported.includes('client_secret_post') && !supported.includes('client_secret_basic')
     const method = chosen ?? (onlyPost ? 'client_secret_post' : 'client_secret_basic')
     return (method === 'client_secret_post' ? post : basic)(server, client, ...request)

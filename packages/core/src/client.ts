@@ -1,45 +1,18 @@
 import * as oauth from 'oauth4webapi'
 import { detailsIn } from './authorization-details.ts'
 import { type ClientAuthentication, none } from './client-authentication.ts'
+import type { ClientOptions } from './client-options.ts'
 import { within } from './deadline.ts'
 import { type AuthorizationServer, discover } from './discovery.ts'
 import { OAuthError, TokenUnavailableError } from './errors.ts'
 import { accepted, identityIn, type RefreshedSession } from './id-token.ts'
-import type { IdTokenSignature } from './id-token-signature.ts'
+import type { ProofOfPossession } from './proof-of-possession.ts'
 import { ours } from './renewal-errors.ts'
 import { secureUrl } from './secure-url.ts'
 import { answerOf, clockSkew, type EndpointAnswer, refusal, secretsOf } from './server-answers.ts'
-import type { StandardSchemaV1 } from './standard-schema.ts'
+import type { StoredKey } from './session-record.ts'
 import { lifetimeOf, normalizedTokenResponse } from './token-response.ts'
 import type { Issued } from './token-set.ts'
-
-/** Who the client is and whom it talks to. */
-export interface ClientOptions {
-  /** The authorization server's issuer identifier (RFC 8414 section 2, OpenID Connect Discovery). */
-  issuer: string
-  /** Laid over what discovery finds. */
-  metadata?: Partial<AuthorizationServer> | undefined
-  /** `false`: `metadata` alone is used, nothing is fetched. */
-  discovery?: false | undefined
-  clientId: string
-  /** Asked for at every request where it is a function, so that it can change while the program runs. */
-  clientSecret?: string | (() => string | Promise<string>) | undefined
-  /** Default: `none` without a secret, else what the server supports, `client_secret_basic` first. */
-  clientAuthentication?: 'client_secret_basic' | 'client_secret_post' | 'none' | ClientAuthentication | undefined
-  /** Honoured by every request. Default: the platform's `fetch`. */
-  fetch?: typeof fetch | undefined
-  /** Milliseconds for one request to the authorization server. Default: 10 000. */
-  timeout?: number | undefined
-  /** `idTokenSignature()`: also checks the ID token's signature. Default: TLS stands for it. */
-  idTokenSignature?: IdTokenSignature | undefined
-  /**
-   * Validates the ID token's claims at sign-in and at refresh; what it gives is laid over them and stored, so that it has
-   * to be plain data. Default: only what OpenID Connect Core section 3.1.3.7 asks for is checked.
-   */
-  claims?: StandardSchemaV1<unknown, object> | undefined
-  /** Lets http URLs of other hosts than this machine pass. Only for development. */
-  allowInsecureRequests?: boolean | undefined
-}
 
 /** What a token request may bring along. */
 export interface TokenRequestChecks {
@@ -47,6 +20,8 @@ export interface TokenRequestChecks {
   beforeSend?: (() => void) | undefined
   /** Whose refresh token it is. Default: what is answered begins a session. */
   refreshed?: RefreshedSession | undefined
+  /** What the session is bound to (RFC 9449). Default: what its source binds the next one to, if anything. */
+  key?: StoredKey | undefined
   /** Validates the answer. Default: as RFC 6749 section 5 and, of an ID token, OpenID Connect Core section 3.1.3.7 ask. */
   process?: typeof oauth.processGenericTokenEndpointResponse | undefined
 }
@@ -68,6 +43,8 @@ export class Client {
   readonly clientId: string
   /** Milliseconds for one request. */
   readonly timeout: number
+  /** Binds tokens to a key. Default: they are whose who has them. */
+  declare possession?: ProofOfPossession | undefined
   /** Requests sent to the token endpoint. */
   tokenRequests = 0
 
@@ -140,15 +117,22 @@ export class Client {
   async #requestToken(url: URL, parameters: URLSearchParams, checks: TokenRequestChecks): Promise<Issued> {
     const { beforeSend, process = oauth.processGenericTokenEndpointResponse } = checks
     const verify = await this.#options.idTokenSignature?.(this)
+    const { possession } = this
     let issuedAt = 0
-    const { client, secrets, response, json } = await this.post(url, parameters, (secret) => {
-      const refused = this.#refused
-      // R7: what was refused is not sent again for a minute, unless it changes.
-      if (refused && refused.secret === secret && Date.now() < refused.until) throw refused.error
-      beforeSend?.()
-      issuedAt = Date.now()
-      this.tokenRequests++
-    })
+    let { key } = checks
+    const ask = () =>
+      this.post(url, parameters, async (secret, headers) => {
+        const refused = this.#refused
+        // R7: what was refused is not sent again for a minute, unless it changes.
+        if (refused && refused.secret === secret && Date.now() < refused.until) throw refused.error
+        key = await possession?.prove(url, headers, key)
+        beforeSend?.()
+        issuedAt = Date.now()
+        this.tokenRequests++
+      })
+    let answer = await ask()
+    if (possession?.learn(answer)) answer = await ask()
+    const { client, secrets, response, json } = answer
     const { status, headers } = response
     if (json?.error && typeof json.error === 'string') {
       const error = refusal(json.error, json.error_description, status, secrets)
@@ -160,19 +144,20 @@ export class Client {
     try {
       const members = normalizedTokenResponse(json ?? {})
       client[oauth.clockSkew] = clockSkew(headers, members.id_token)
-      const answer = Response.json(members, { status: status < 300 ? 200 : status })
-      const result = await process(await this.metadata(), client, answer)
-      if (result.token_type !== 'bearer') throw new Error('DPoP without a key')
+      const tokens = Response.json(members, { status: status < 300 ? 200 : status })
+      const result = await process(await this.metadata(), client, tokens)
+      if (result.token_type !== (key ? 'dpop' : 'bearer')) throw new Error('wrong token_type')
       return {
         accessToken: result.access_token,
-        tokenType: 'Bearer',
+        tokenType: key ? 'DPoP' : 'Bearer',
+        key,
         issuedAt,
         expiresAt: issuedAt + lifetimeOf(json?.expires_in) * 1000,
         scope: result.scope || undefined,
         authorizationDetails: detailsIn(json?.authorization_details),
         refreshToken: result.refresh_token,
-        ...(await identityIn(result, checks.refreshed, async (claims) => {
-          await verify?.(answer, result)
+        ...(await identityIn(result, this.clientId, checks.refreshed, async (claims) => {
+          await verify?.(tokens, result)
           return this.inTime(() => accepted(claims, this.#options.claims))
         })),
       }
@@ -189,7 +174,7 @@ export class Client {
   async post(
     url: URL,
     body: URLSearchParams,
-    beforeSend?: (secret: unknown) => void,
+    beforeSend?: (secret: unknown, headers: Headers) => void | Promise<void>,
   ): Promise<EndpointAnswer & { client: oauth.Client; secrets: string[] }> {
     const { clientSecret } = this.#options
     const client: oauth.Client = { client_id: this.clientId }
@@ -199,7 +184,7 @@ export class Client {
       client.client_secret = secret
       await this.#authenticate(await this.metadata(), client, body, headers)
       secrets = secretsOf(body, headers, secret)
-      beforeSend?.(secret)
+      await beforeSend?.(secret, headers)
     })
     return { ...answer, client, secrets }
   }
@@ -215,18 +200,22 @@ export class Client {
     })
   }
 
-  /** What `work` gives, unless it takes longer than one request may. */
-  inTime<T>(work: (signal: AbortSignal) => Promise<T>, what: string = 'No answer'): Promise<T> {
-    const late = () => new TokenUnavailableError('timeout', `${what} within ${this.timeout} ms`)
-    return within(this.timeout, late, work)
+  /** What `work` gives, unless it takes longer than one request may, or `most` milliseconds. */
+  inTime<T>(
+    work: (signal: AbortSignal) => Promise<T>,
+    what: string = 'No answer',
+    most: number = this.timeout,
+  ): Promise<T> {
+    return within(most, () => new TokenUnavailableError('timeout', `${what} within ${most} ms`), work)
   }
 
   async #discover(): Promise<AuthorizationServer> {
     const { issuer, metadata, discovery, allowInsecureRequests } = this.#options
+    const get = (url: string, redirect: 'manual' | 'follow') =>
+      this.send(secureUrl(url, allowInsecureRequests), { redirect })
+    // Redirects, and the second address, take their time too: nobody waits for each of them in turn.
     const found =
-      discovery === false
-        ? { issuer }
-        : await discover(issuer, (url, redirect) => this.send(secureUrl(url, allowInsecureRequests), { redirect }))
+      discovery === false ? { issuer } : await this.inTime(() => discover(issuer, get), 'No metadata', 3 * this.timeout)
     const server = { ...found, ...metadata, issuer: found.issuer }
     const { id_token_signing_alg_values_supported: algorithms } = server
     if (!Array.isArray(algorithms)) return server

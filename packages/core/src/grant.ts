@@ -14,12 +14,13 @@ export type TokenRequest = Pick<AccessTokenRequest, 'scope' | 'parameters'> & {
 }
 
 /** What a grant yields, in order: grants of others may leave out when and what kind, and err about until when. */
-export async function completed(request: () => Promise<TokenSet>): Promise<Issued> {
+export async function completed(request: () => Promise<TokenSet & Pick<Issued, 'key'>>): Promise<Issued> {
   const before = Date.now()
   const tokenSet = await request().catch((error) => {
     throw ours(error)
   })
-  if (!isSendable(tokenSet?.accessToken)) {
+  // What is bound to a key comes with that: it is never sent without a proof.
+  if (!isSendable(tokenSet?.accessToken) || (tokenSet.tokenType === 'DPoP' && !tokenSet.key)) {
     throw new TokenUnavailableError('invalid-response', 'The grant yielded no access token')
   }
   const { expiresAt, tokenType, claims } = tokenSet

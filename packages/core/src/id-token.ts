@@ -18,11 +18,13 @@ export interface RefreshedSession {
  */
 export async function identityIn(
   answer: TokenEndpointResponse,
+  clientId: string,
   refreshed: RefreshedSession | undefined,
   check: (claims: Claims) => Promise<object | undefined>,
 ): Promise<Pick<Issued, 'idToken' | 'claims'>> {
   const claims = getValidatedIdTokenClaims(answer)
   if (!claims) return {}
+  if (claims.azp !== undefined && claims.azp !== clientId) throw new Error('its ID token is for another client')
   if (claims.at_hash !== undefined && (await hashOf(answer)) !== claims.at_hash) {
     throw new Error('its ID token is of another access token')
   }

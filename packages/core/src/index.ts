@@ -1,7 +1,7 @@
-export type { Api, Apis } from './api-routes.ts'
-export { type AuthenticatedFetchOptions, authenticatedFetch } from './authenticated-fetch.ts'
+export type { Api, ApiRoute, Apis } from './api-routes.ts'
+export { authenticatedFetch } from './authenticated-fetch.ts'
 export { type AuthorizationDetail, authorizationDetails } from './authorization-details.ts'
-export type { Client, ClientOptions, TokenRequestChecks } from './client.ts'
+export type { Client, TokenRequestChecks } from './client.ts'
 export {
   type AssertionSigner,
   type ClientAssertionOptions,
@@ -17,8 +17,10 @@ export {
   none,
   tlsClientAuth,
 } from './client-authentication.ts'
+export type { ClientOptions } from './client-options.ts'
 export { ConfidentialTokenManager as TokenManager } from './confidential-token-manager.ts'
 export type { AuthorizationServer } from './discovery.ts'
+export { dpop } from './dpop.ts'
 export {
   AuthorizationServerError,
   InvalidCallbackError,
@@ -51,14 +53,16 @@ export type { UserAgent } from './grants/user-agent.ts'
 export { type IdTokenSignature, idTokenSignature } from './id-token-signature.ts'
 export { LocalLocks } from './lock.ts'
 export { memoryStore } from './memory-store.ts'
-export type { Failure, SessionEnd, SessionRecord, StoredToken, TimelineEvent } from './session-record.ts'
+export type { DPoP, ProofOfPossession } from './proof-of-possession.ts'
+export type { Failure, SessionEnd, SessionRecord, StoredKey, StoredToken, TimelineEvent } from './session-record.ts'
 export type { SessionSnapshot } from './session-snapshot.ts'
 export type { PrivateJwk, SigningAlgorithm, SigningKeyMaterial } from './signing-key.ts'
 export type { GrantKind, SourceOptions, Stats } from './source-options.ts'
 export type { StandardSchemaV1 } from './standard-schema.ts'
+export { type Answered, type AuthenticatedFetchOptions, type Follow, type StepUp, tokenFetch } from './token-fetch.ts'
 export { tokenParameters } from './token-parameters.ts'
 export type { Claims, Issued, IssuedTokenSet, TokenSet } from './token-set.ts'
 export type { AccessTokenRequest, TokenSource } from './token-source.ts'
-export type { Lease, StoredRecord, TokenStore } from './token-store.ts'
+export { type Lease, type StoredRecord, type TokenStore, versionOf } from './token-store.ts'
 export { isUnderWay, memoryTransactions, type Transaction, type TransactionStore } from './transaction-store.ts'
 export { fetchUserInfo } from './user-info.ts'

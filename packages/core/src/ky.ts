@@ -1,5 +1,6 @@
 import ky, { type KyInstance, type Options } from 'ky'
-import { type AuthenticatedFetchOptions, authenticatedFetch } from './authenticated-fetch.ts'
+import { authenticatedFetch } from './authenticated-fetch.ts'
+import type { AuthenticatedFetchOptions } from './token-fetch.ts'
 import type { TokenSource } from './token-source.ts'
 
 export interface AuthenticatedKyOptions extends Omit<Options, 'fetch'>, AuthenticatedFetchOptions {}

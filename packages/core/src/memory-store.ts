@@ -1,5 +1,5 @@
 import { LocalLocks } from './lock.ts'
-import type { StoredRecord, TokenStore } from './token-store.ts'
+import { type StoredRecord, type TokenStore, versionOf } from './token-store.ts'
 
 /** Keeps records in this process or page only: the default where nothing else is given. */
 export function memoryStore(): TokenStore {
@@ -7,11 +7,12 @@ export function memoryStore(): TokenStore {
   const listeners = new Map<string, Set<() => void>>()
   const locks = new LocalLocks()
   return {
+    keys: 'structured',
     async get(key) {
       return structuredClone(records.get(key))
     },
     async replace(key, expected, next) {
-      if (records.get(key)?.version !== expected) return false
+      if (versionOf(records.get(key)) !== expected) return false
       if (next === undefined) records.delete(key)
       else records.set(key, structuredClone(next))
       for (const listener of listeners.get(key) ?? []) queueMicrotask(listener)

@@ -1,4 +1,5 @@
 import type { OAuthError } from './errors.ts'
+import { LONGEST_WAIT } from './server-answers.ts'
 import type { Failure } from './session-record.ts'
 
 /** Milliseconds after a token's issue at which it should be renewed, must be renewed, and is expired. */
@@ -43,9 +44,6 @@ export interface Failed {
   readonly error: OAuthError
   readonly failure: Failure
 }
-
-/** The longest that a server's `Retry-After` is obeyed, milliseconds. */
-export const LONGEST_WAIT = 3_600_000
 
 /** Whether a failure still forbids to ask; one from the future, or without end, is a mistake and forbids nothing. */
 export function forbids({ retryAt, at }: Failure, now: number = Date.now()): boolean {

@@ -104,8 +104,9 @@ async function refresh(renewal: Renewal, before: SessionRecord, refreshToken: st
     }
     let tokenSet: Issued
     try {
-      const refreshed = { claims: record.claims, warn }
-      tokenSet = await completed(() => client.tokenRequest('refresh_token', parameters, { beforeSend, refreshed }))
+      const { claims, key } = record
+      const refreshed = { claims, warn }
+      tokenSet = await completed(() => client.tokenRequest('refresh_token', parameters, { beforeSend, refreshed, key }))
     } catch (error) {
       const { code } = error as OAuthError
       if (code === 'credentials-refused') return refused(renewal, record, error as OAuthError, lost)

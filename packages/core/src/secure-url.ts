@@ -3,13 +3,16 @@ import { OAuthError } from './errors.ts'
 /** Hosts that can only be this machine (RFC 8252 section 7.3). */
 const LOOPBACK = /^(localhost|.+\.localhost|127(\.\d+){3}|\[::1\])$/
 
-/** `url` parsed, if it is https or http to this machine; `allowInsecure` lets every http URL pass. */
+/**
+ * `url` parsed, if it is https or http to this machine, without user information or fragment (RFC 6749 section 3);
+ * `allowInsecure` lets every http URL pass.
+ */
 export function secureUrl(url: string, allowInsecure = false): URL {
-  const parsed = URL.parse(url)
-  const { protocol, hostname, username, password } = parsed ?? {}
+  const parsed = typeof url === 'string' ? URL.parse(url) : null // metadata may hold anything
+  const { protocol, hostname, username, password, hash } = parsed ?? {}
   const trusted = protocol === 'https:' || (protocol === 'http:' && (allowInsecure || LOOPBACK.test(`${hostname}`)))
-  if (parsed && trusted && !username && !password) return parsed
-  throw new OAuthError('insecure-url', `Not an https URL: ${hostname}`, {
-    fix: 'Use https; http is for loopback hosts, or with allowInsecureRequests.',
+  if (parsed && trusted && !username && !password && !hash) return parsed
+  throw new OAuthError('insecure-url', `Not a plain https URL: ${hostname}`, {
+    fix: 'Use https, no user or fragment; http is for loopback hosts, or with allowInsecureRequests.',
   })
 }

@@ -9,6 +9,8 @@ export interface EndpointAnswer {
 }
 
 const MAX_BYTES = 1_000_000
+/** The longest that a server's `Retry-After` is obeyed, milliseconds. */
+export const LONGEST_WAIT = 3_600_000
 
 /** Sends a request and reads its answer; an outage is thrown as a `TokenUnavailableError`. */
 export async function answerOf(send: typeof fetch, { href, origin }: URL, init: RequestInit): Promise<EndpointAnswer> {
@@ -26,7 +28,8 @@ export async function answerOf(send: typeof fetch, { href, origin }: URL, init: 
   const { status, headers } = response
   if (status === 429 || status === 408 || status >= 500) {
     const wait = headers.get('retry-after') // seconds, or a date (RFC 9110 section 10.2.3)
-    const retryAt = Date.now() + Number(wait) * 1000 || Date.parse(`${wait}`) || Date.now()
+    const now = Date.now()
+    const retryAt = Math.min(now + Number(wait) * 1000 || Date.parse(`${wait}`) || now, now + LONGEST_WAIT)
     const code = status === 429 ? 'throttled' : 'server-error'
     throw new TokenUnavailableError(code, `${origin} answered ${status}`, { retryAt })
   }
@@ -75,6 +78,11 @@ export function secretsOf(body: URLSearchParams, headers: Headers, secret = ''):
   return [secret, credentials, ...values].filter(({ length }) => length > 3)
 }
 
+/** As much of a text from outside as a message shows, in one line. */
+export function printable(text: string): string {
+  return text.slice(0, 300).replace(/\p{Cc}/gu, ' ')
+}
+
 /** An error response (RFC 6749 section 5.2), without texts that hold a secret, be it encoded. */
 export function refusal(
   error: string,
@@ -84,7 +92,7 @@ export function refusal(
 ): AuthorizationServerError {
   const shown = (text: string) => {
     const seen = text + new URLSearchParams(`=${text.replaceAll('&', '%26')}`).get('')
-    return secrets.some((secret) => seen.includes(secret)) ? undefined : text.slice(0, 300)
+    return secrets.some((secret) => seen.includes(secret)) ? undefined : printable(text)
   }
   const codes = new Map<string, OAuthErrorCode>([
     ['invalid_client', 'client-refused'],

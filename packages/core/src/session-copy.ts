@@ -5,7 +5,7 @@ import { ours } from './renewal-errors.ts'
 import { type Failed, forbids } from './renewal-policy.ts'
 import type { Identity, SessionOptions } from './session-options.ts'
 import { emptyRecord, ended, nextVersion, parseRecord, type SessionRecord } from './session-record.ts'
-import type { TokenStore } from './token-store.ts'
+import { type TokenStore, versionOf } from './token-store.ts'
 
 /** Milliseconds after which a storage call is given up. */
 const STORAGE_TIMEOUT = 5000
@@ -73,9 +73,10 @@ export class SessionCopy {
   /** Makes what the store holds the copy. Rejects with a `StoreError`, and leaves the copy as it is. */
   async load(): Promise<void> {
     const { initial } = await this.identity()
-    const { store } = this
+    const { store, options } = this
     const began = ++this.#step
     const found = store && (await this.#storage('read', (key) => store.get(key)))
+    const withoutKey = await options.client.possession?.withoutKey(found)
     if (began < this.#changed) return this.load() // it may have been read before that happened
     this.#changed = began
     let mended = false
@@ -83,7 +84,7 @@ export class SessionCopy {
       mended = true
       this.options.degraded('a stored session was damaged', found)
     })
-    const version = versionOf(found)
+    const version = versionOf(found) ?? 0
     if (this.unsaved === 'replacement' || (this.unsaved && version === this.record?.version)) return
     this.unsaved = undefined
     this.#stored = parsed?.refreshToken
@@ -93,7 +94,7 @@ export class SessionCopy {
       if (parsed && this.#owned) this.store = undefined
       this.#take({ ...(this.record ?? initial), version })
     } else {
-      const record = { ...(parsed ?? this.#withoutRecord(found) ?? emptyRecord()), version }
+      const record = { ...(withoutKey ?? parsed ?? this.#withoutRecord(found) ?? emptyRecord()), version }
       this.#take(record)
       this.#owned ||= parsed !== undefined
       if (mended && parsed) await this.write(record)
@@ -122,7 +123,8 @@ export class SessionCopy {
       this.#changed = ++this.#step
     }
     // Somebody signed in or out meanwhile, and writes after this; or it was written over, which is known already.
-    if (intent !== this.intent || this.base.version > record.version) return true
+    const { version } = this.base
+    if (intent !== this.intent || (version !== next.version && version > record.version)) return true
     if (written) this.unsaved = undefined
     else this.unsaved ??= 'renewal'
     this.#take(written ? record : next)
@@ -151,7 +153,8 @@ export class SessionCopy {
       if (!record || !this.unsaved) return before
       // Somebody signed in while this could not be written.
       const isOver = this.#late && this.#owned && !!before?.startedAt && before.startedAt !== this.#startedAt
-      const next = unsaved === 'replacement' ? { ...record, seed: initial?.seed, version: versionOf(found) } : record
+      const next =
+        unsaved === 'replacement' ? { ...record, seed: initial?.seed, version: versionOf(found) ?? 0 } : record
       const written = !isOver && (await this.write(next))
       if (!written && !isOver && unsaved === 'replacement') continue
       if (!written) this.unsaved = undefined
@@ -215,9 +218,4 @@ export class SessionCopy {
       throw cause instanceof OAuthError ? cause : new StoreError(`The token store could not ${what}`, { cause })
     }
   }
-}
-
-/** Whatever is in its place: it only has to be the same when the record is written over. 0: nothing. */
-function versionOf(found: unknown): number {
-  return found === undefined || found === null ? 0 : (found as { version: number }).version
 }

@@ -1,3 +1,4 @@
+import type { CryptoKeyPair, JWK } from 'oauth4webapi'
 import { type AuthorizationDetail, detailsIn } from './authorization-details.ts'
 import type { OAuthErrorCode } from './errors.ts'
 import type { Claims, Issued } from './token-set.ts'
@@ -12,6 +13,16 @@ export interface StoredToken {
   readonly authorizationDetails?: readonly AuthorizationDetail[] | undefined
 }
 
+/**
+ * A key that tokens are bound to (RFC 9449), as far as its store can keep it: the pair itself, a private JWK where it is
+ * kept encrypted, or the thumbprint alone (RFC 7638).
+ */
+export interface StoredKey {
+  readonly thumbprint: string
+  readonly pair?: CryptoKeyPair | undefined
+  readonly jwk?: JWK | undefined
+}
+
 /** A renewal that failed and may work later: nothing is sent again before `retryAt`. */
 export interface Failure {
   readonly code: OAuthErrorCode
@@ -22,8 +33,8 @@ export interface Failure {
 
 /** Why and when a session ended. */
 export interface SessionEnd {
-  /** `signed-out`: by `logout()` or `revoke()`; `refused`: the server refused the refresh token; `rotation-lost`: it refused one whose last answer never arrived; `expired`: nothing to renew with; `storage-cleared`, `damaged`: the stored session is gone or unreadable. */
-  readonly reason: 'signed-out' | 'refused' | 'rotation-lost' | 'expired' | 'storage-cleared' | 'damaged'
+  /** `signed-out`: by `logout()` or `revoke()`; `refused`: the server refused the refresh token; `rotation-lost`: it refused one whose last answer never arrived; `expired`: nothing to renew with; `storage-cleared`, `damaged`: the stored session is gone or unreadable; `key-lost`: the key that it is bound to is gone. */
+  readonly reason: 'signed-out' | 'refused' | 'rotation-lost' | 'expired' | 'storage-cleared' | 'damaged' | 'key-lost'
   /** `user`: here; `another`: another tab or process that shares the store. */
   readonly origin: 'user' | 'another' | 'server' | 'storage'
   /** The server's error code. */
@@ -50,6 +61,8 @@ export interface SessionRecord {
   readonly seed?: string | undefined
   readonly idToken?: string | undefined
   readonly claims?: Claims | undefined
+  /** What its tokens are bound to (RFC 9449). Default: nothing. */
+  readonly key?: StoredKey | undefined
   /** Journal: the refresh token was sent at this time and no clear answer came. */
   readonly sending?: number | undefined
   /** By token key; '' holds for all. */
@@ -67,7 +80,7 @@ const TIMELINE_LENGTH = 40
 
 /** The next version: past the last one, and past every version of a record that was here before and is gone. */
 export function nextVersion(last: number | undefined): number {
-  return Math.max((isTime(last) ? last : 0) + 1, Date.now())
+  return Math.max((isVersion(last) ? last : 0) + 1, Date.now())
 }
 
 /** A record with nothing in it but where it comes from. */
@@ -100,6 +113,7 @@ export function succeeded(record: SessionRecord, tokenKey: string, tokenSet: Iss
     refreshToken: tokenSet.refreshToken ?? record.refreshToken,
     idToken: tokenSet.idToken ?? record.idToken,
     claims: tokenSet.claims ?? record.claims,
+    key: tokenSet.key,
     lastSuccessAt: issuedAt,
     startedAt: record.startedAt ?? issuedAt,
   }
@@ -111,6 +125,21 @@ export function ended(record: SessionRecord, end: SessionEnd): SessionRecord {
   return told({ format: 1, version, tokens: {}, seed, timeline, ended: end }, 'ended', end.reason, end.at)
 }
 
+/** What is told of a token, and of the session that it is of. */
+export function tokenSetOf({ accessToken, ...rest }: StoredToken, { claims, idToken }: SessionRecord): object {
+  const secrets = { accessToken: { value: accessToken }, idToken: { value: idToken } }
+  return Object.defineProperties({ ...rest, claims }, secrets)
+}
+
+/** What to revoke of a session: a refresh token takes its access tokens with it (RFC 7009 section 2.1). */
+export function revocable({
+  refreshToken,
+  tokens,
+}: SessionRecord): [token: string, kind: 'refresh_token' | 'access_token'][] {
+  if (refreshToken !== undefined) return [[refreshToken, 'refresh_token']]
+  return Object.values(tokens).map(({ accessToken }) => [accessToken, 'access_token'])
+}
+
 /** The longest that a token is believed to live, milliseconds. */
 const MAX_LIFETIME = 366 * 86_400_000
 
@@ -119,9 +148,19 @@ const MAX_LIFETIME = 366 * 86_400_000
  * only damaged at its edges (a token, a failure, a line of the story) loses no more than that, and `damaged` is told.
  */
 export function parseRecord(input: unknown, damaged: () => void = () => {}): SessionRecord | undefined {
-  const record = input === undefined ? undefined : checkedRecord(Object(input))
-  if (JSON.stringify(record) !== JSON.stringify(input)) damaged()
+  const text = textOf(input)
+  const record = text === undefined ? undefined : checkedRecord(Object(input))
+  if (JSON.stringify(record) !== text || (input !== undefined && !record)) damaged()
   return record
+}
+
+/** Plain data as text; undefined for what is none: a store may give back circles and big integers. */
+function textOf(input: unknown): string | undefined {
+  try {
+    return JSON.stringify(input)
+  } catch {
+    return undefined
+  }
 }
 
 function checkedRecord(input: Record<string, unknown>): SessionRecord | undefined {
@@ -129,7 +168,7 @@ function checkedRecord(input: Record<string, unknown>): SessionRecord | undefine
   const isOptional = (value: unknown, isSound: boolean) => value === undefined || isSound
   const isSound =
     format === 1 &&
-    isTime(version) &&
+    isVersion(version) &&
     isObject(tokens) &&
     [refreshToken, seed, idToken].every((text) => isOptional(text, isText(text))) &&
     isOptional(claims, isText(Object(claims).sub)) &&
@@ -172,6 +211,11 @@ function isObject(value: unknown): value is object {
 
 function isText(value: unknown): boolean {
   return typeof value === 'string' && value !== ''
+}
+
+/** Whether it can grow: further up, a number and the next one are the same. No clock shows as much. */
+function isVersion(value: unknown): value is number {
+  return isTime(value) && value > 0 && value < 8.64e15
 }
 
 function isTime(value: unknown): value is number {

@@ -1,4 +1,6 @@
-import type { ClientOptions } from './client.ts'
+import type { Client } from './client.ts'
+import type { ClientOptions } from './client-options.ts'
+import type { DPoP } from './proof-of-possession.ts'
 import type { SessionRecord } from './session-record.ts'
 import type { TokenStore } from './token-store.ts'
 
@@ -10,10 +12,17 @@ export interface SourceOptions extends ClientOptions {
   resource?: string | string[] | undefined
   /** Extra token-request parameters. They never replace the protocol's own. */
   parameters?: Record<string, string> | undefined
+  /** `dpop()`: tokens are bound to a key pair (RFC 9449). Default: they are good for whoever has them. */
+  dpop?: DPoP | undefined
   /** Default: `memoryStore()`. */
   store?: TokenStore | undefined
   /** Tells the sessions of several users in one store apart. Default: `default`. */
   sessionKey?: string | undefined
+  /**
+   * The `client` of another source that has the same issuer, client and authentication: metadata, keys and what the server
+   * refused are then known to both, and their token requests are counted together. Default: its own.
+   */
+  client?: Client | undefined
   /** Told, once each, what does not break anything yet and should be known. Default: `console.warn`. */
   onWarning?: ((message: string) => void) | undefined
 }

@@ -5,7 +5,7 @@ import type { HeldToken } from './held-token.ts'
 import { drawFactor } from './renewal-policy.ts'
 import { Session } from './session.ts'
 import type { Wanted } from './session-options.ts'
-import type { SessionRecord, TimelineEvent } from './session-record.ts'
+import { revocable, type SessionRecord, type TimelineEvent, tokenSetOf } from './session-record.ts'
 import { type SessionSnapshot, snapshotOf } from './session-snapshot.ts'
 import type { GrantKind, SourceOptions, Stats } from './source-options.ts'
 import { tokenKeyOf } from './token-parameters.ts'
@@ -18,6 +18,10 @@ const MOST_OTHERS = 1000
 
 /** Keeps, renews and shares what a grant yields; `C` is what the option `claims` validates. Constructing one touches neither network nor storage. */
 export class TokenManager<C extends Claims = Claims> implements TokenSource {
+  /** Only with the option `dpop`: signs an API request (RFC 9449 section 7). */
+  declare readonly authorize?: NonNullable<TokenSource['authorize']>
+  /** Only with the option `dpop`: learns from an API's answer (RFC 9449 section 9). */
+  declare readonly observe?: NonNullable<TokenSource['observe']>
   readonly #grant: Grant
   readonly #options: SourceOptions
   readonly #kind: GrantKind
@@ -39,15 +43,24 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
     options: SourceOptions,
     kind: GrantKind = { name: 'custom', oneSession: false, asksAgain: true },
   ) {
-    const { scope, resource, parameters, store, onWarning } = options
+    const { scope, resource, parameters, store, client = new Client(options), onWarning } = options
     this.#grant = grant
     this.#options = options
     this.#kind = kind
     this.warnings = new Warnings(onWarning)
-    this.#client = new Client(options)
+    this.#client = client
     if (store && [store.get, store.replace, store.lock].some((method) => typeof method !== 'function')) {
       throw new OAuthError('invalid-options', 'store is no TokenStore', { fix: 'Give store get, replace and lock.' })
     }
+    const possession = options.dpop?.({
+      store,
+      kind,
+      identity: () => this.#session.identity(),
+      tokenFor: (wanted) => this.#token(wanted),
+      warnings: this.warnings,
+    })
+    this.#client.possession = possession
+    Object.assign(this, possession?.signing)
     const request = { scope, resource, parameters }
     this.#own = { request, tokenKey: tokenKeyOf(request) }
     this.#session = this.#sessionFor(this.#own)
@@ -67,10 +80,7 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
   /** The same, with what is known of the token. */
   async getTokenSet(request?: AccessTokenRequest): Promise<IssuedTokenSet<C>> {
     const [{ stored }, { base }] = await this.#token(request)
-    const { accessToken, ...rest } = stored
-    const { claims, idToken } = base
-    const secrets = { accessToken: { value: accessToken }, idToken: { value: idToken } }
-    return Object.defineProperties({ ...rest, claims }, secrets) as IssuedTokenSet<C>
+    return tokenSetOf(stored, base) as IssuedTokenSet<C> // by the option `claims`
   }
 
   /** Who is signed in, as far as is known: one frozen object, replaced only on change. */
@@ -177,7 +187,7 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
 
   /** The caller's wishes, completed with the source's own. */
   #wanted({ scope, resource, parameters }: AccessTokenRequest): Wanted {
-    const own = this.#own.request
+    const { request: own } = this.#own
     const request = {
       scope: scope ?? own.scope,
       resource: resource ?? own.resource,
@@ -189,12 +199,13 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
 
   #sessionFor(own: Wanted): Session {
     const { name, principal, oneSession, asksAgain, initial } = this.#kind
-    const { issuer, clientId, store, sessionKey = 'default' } = this.#options
+    const { issuer, clientId, sessionKey = 'default' } = this.#options
     const client = this.#client
+    const { store } = client.possession ?? this.#options
     const identify = async () => {
       const whose = principal ? await principal() : sessionKey
-      const key = JSON.stringify([issuer, clientId, name, whose, ...(oneSession ? [] : [own.tokenKey])])
-      return { key, initial: await initial?.() }
+      const differs = [...(oneSession ? [] : [own.tokenKey]), ...(client.possession ? ['DPoP'] : [])]
+      return { key: JSON.stringify([issuer, clientId, name, whose, ...differs]), initial: await initial?.() }
     }
     return new Session({
       client,
@@ -236,10 +247,4 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
       this.warnings.warn(`A listener failed: ${Object(error).message}`)
     }
   }
-}
-
-/** What to revoke of a session: a refresh token takes its access tokens with it (RFC 7009 section 2.1). */
-function revocable({ refreshToken, tokens }: SessionRecord): [token: string, kind: 'refresh_token' | 'access_token'][] {
-  if (refreshToken !== undefined) return [[refreshToken, 'refresh_token']]
-  return Object.values(tokens).map(({ accessToken }) => [accessToken, 'access_token'])
 }

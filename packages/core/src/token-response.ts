@@ -17,5 +17,6 @@ const TEXTS = ['access_token', 'token_type', 'refresh_token', 'id_token']
 /** The members that are read, in the form that RFC 6749 section 5.1 gives them; all others stay behind. */
 export function normalizedTokenResponse(json: Record<string, unknown>): Record<string, unknown> {
   const texts = Object.entries(json).filter(([name, value]) => TEXTS.includes(name) && isSendable(value))
-  return { ...Object.fromEntries(texts), scope: [json.scope].flat().join(' ') }
+  const scopes = [json.scope].flat().filter((scope) => typeof scope === 'string') // some servers send a list
+  return { ...Object.fromEntries(texts), scope: scopes.join(' ') }
 }

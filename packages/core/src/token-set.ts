@@ -1,4 +1,5 @@
 import type { AuthorizationDetail } from './authorization-details.ts'
+import type { StoredKey } from './session-record.ts'
 
 /** What a grant yields: a successful token response (RFC 6749 section 5.1) in the SDK's own words. */
 export interface TokenSet {
@@ -23,6 +24,8 @@ export interface TokenSet {
 export interface Issued extends TokenSet {
   tokenType: 'Bearer' | 'DPoP'
   issuedAt: number
+  /** What it is bound to, where it is a `DPoP` one. */
+  key?: StoredKey | undefined
 }
 
 /** Claims of an ID token. */

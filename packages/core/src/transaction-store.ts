@@ -21,7 +21,9 @@ export interface TransactionStore {
 /** Whether what was found is a whole login that began within the last hour; a clock may have been set back since. */
 export function isUnderWay(found: unknown): found is Transaction {
   const { codeVerifier, issuer, redirectUri, createdAt } = Object(found)
-  return [codeVerifier, issuer, redirectUri].every(Boolean) && Math.abs(Date.now() - createdAt) < 3_600_000
+  const texts = [codeVerifier, issuer, redirectUri]
+  if (!texts.every((text) => text && typeof text === 'string') || typeof createdAt !== 'number') return false
+  return Math.abs(Date.now() - createdAt) < 3_600_000
 }
 
 /** Transactions of this process or page only. */

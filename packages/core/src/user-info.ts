@@ -19,15 +19,23 @@ async function userInfo(auth: TokenManager, request: AccessTokenRequest): Promis
   const { client } = auth
   const url = await client.requiredEndpoint('userinfo_endpoint')
   const ask = async (rejectedToken = request.rejectedToken) => {
-    const { accessToken, claims } = await auth.getTokenSet({ ...request, ...(rejectedToken && { rejectedToken }) })
+    const wanted = { ...request, ...(rejectedToken && { rejectedToken }) }
+    const { claims, accessToken: token } = await auth.getTokenSet(wanted)
     if (!claims) {
       throw new OAuthError('invalid-options', 'No ID token says who is signed in', { fix: 'Ask for scope openid.' })
     }
-    const authorize = async (headers: Headers) => headers.set('authorization', `Bearer ${accessToken}`)
+    const signed = await auth.authorize?.({ ...wanted, method: 'GET', url: url.href })
+    const { accessToken, headers: own } = signed ?? { accessToken: token, headers: {} }
+    const authorize = async (headers: Headers) => {
+      for (const [name, value] of Object.entries({ authorization: `Bearer ${accessToken}`, ...own })) {
+        headers.set(name, value)
+      }
+    }
     const answer = await client.send(url, { redirect: 'manual' }, authorize)
     return { ...answer, accessToken, sub: claims.sub }
   }
   let answer = await ask()
+  if (auth.observe?.({ url: url.href, response: answer.response })) answer = await ask()
   if (answer.response.status === 401) answer = await ask(answer.accessToken)
   return claimsIn(answer, answer.sub, auth)
 }

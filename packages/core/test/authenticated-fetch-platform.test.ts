@@ -176,8 +176,7 @@ test('options that only the fetch underneath knows reach it, at both attempts', 
   })
   const next = { revalidate: 60 }
   await api('https://api.example/', { method: 'POST', body: 'x', headers: { a: '1' }, next } as RequestInit)
-  expect(seen).toEqual([
-    { method: 'POST', next },
-    { method: 'POST', next },
-  ])
+  const redirect = 'manual' // so that each hop can be signed for itself
+  expect(seen).toEqual(Array(2).fill(expect.objectContaining({ method: 'POST', next, redirect })))
+  expect(seen.flatMap((options) => Object.keys(Object(options)))).not.toContain('headers')
 })

@@ -42,7 +42,7 @@ test('a redirect between two APIs does not carry the token of one to the other',
   expect(second.requests[0]?.headers.authorization).toBeUndefined()
 })
 
-test('a redirect within the API keeps the token, and a refusal there is answered by another one', async () => {
+test('a redirect within the API keeps the token, and a refusal there is answered by another one, sent there only', async () => {
   const api = await loopbackServer(({ path, headers }, response) => {
     if (path === '/a') return response.writeHead(307, { location: '/b' }).end()
     if (headers.authorization === 'Bearer token-1') return response.writeHead(401).end()
@@ -56,7 +56,6 @@ test('a redirect within the API keeps the token, and a refusal there is answered
   expect(api.requests.map(({ path, headers, body }) => [path, headers.authorization, body.toString()])).toEqual([
     ['/a', 'Bearer token-1', 'again'],
     ['/b', 'Bearer token-1', 'again'],
-    ['/a', 'Bearer token-2', 'again'],
     ['/b', 'Bearer token-2', 'again'],
   ])
 })

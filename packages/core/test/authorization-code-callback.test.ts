@@ -205,6 +205,47 @@ test('transactions that cannot be read are a typed error, and the session is kno
   }
 })
 
+test('transactions that never answer are a typed error after five seconds, of login() too', async () => {
+  for (const method of ['put', 'take', 'pending'] as const) {
+    const asked = Promise.withResolvers<void>()
+    const good = memoryTransactions()
+    const transactions = { ...good }
+    const app = startApp({ transactions })
+    await comeBack(app)
+    if (method === 'pending') app.page.url = `${REDIRECT_URI}?code=x&state=theirs`
+    transactions[method] = () => {
+      asked.resolve()
+      return new Promise<never>(() => {})
+    }
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    const error = rejection(method === 'put' ? app.auth.login() : app.auth.handleCallback())
+    await asked.promise
+    await vi.advanceTimersByTimeAsync(5001)
+    expect(await error, method).toBeInstanceOf(StoreError)
+    vi.useRealTimers()
+    expect(app.server.tokenRequests).toEqual([])
+  }
+})
+
+test.each<[string, () => Promise<boolean>]>([
+  [
+    'throws',
+    () => {
+      throw new Error('no channel')
+    },
+  ],
+  ['rejects', () => Promise.reject(new DOMException('closed', 'InvalidStateError'))],
+  ['never answers', () => new Promise(() => {})],
+])('a user agent whose way to other windows %s leaves the answer to the app in this one', async (_, handOver) => {
+  vi.useFakeTimers()
+  const before = startApp()
+  await comeBack(before)
+  const app = startApp({ userAgent: Object.assign(before.page, { handOver }) })
+  const error = rejection(app.auth.handleCallback())
+  await vi.advanceTimersByTimeAsync(5001)
+  expect(await error).toMatchObject({ name: 'InvalidCallbackError', code: 'invalid-state' })
+})
+
 test('a user agent that cannot replace its address does not lose the login', async () => {
   const app = startApp()
   app.page.replaceUrl = () => {

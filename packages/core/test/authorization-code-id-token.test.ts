@@ -64,6 +64,7 @@ test.each<[string, Change]>([
   ['for nobody', ({ aud: _, ...claims }) => claims],
   ['for several without an authorized party', (claims) => ({ ...claims, aud: ['app', 'other'] })],
   ['for several with another authorized party', (claims) => ({ ...claims, aud: ['app', 'other'], azp: 'other' })],
+  ['for this client that another one asked for', (claims) => ({ ...claims, azp: 'other' })],
   ['that came with another access token', (claims) => ({ ...claims, at_hash: hashOf('another', 'sha256') })],
   ['whose at_hash is no text', (claims) => ({ ...claims, at_hash: 1 })],
   ['that is expired', (claims) => ({ ...claims, exp: now() - 60, iat: now() - 360 })],

@@ -169,3 +169,19 @@ test('no token is read from the redirect URL', async () => {
     expect(app.auth.session.status).toBe('signedOut')
   }
 })
+
+test('what a server or an address says stays in one line of a message', async () => {
+  const forged = 'access_denied\r\nSigned in as root\u0000'
+  const app = startApp()
+  await comeBack(app, { error: forged })
+  const error = await rejection(app.auth.handleCallback())
+  expect(Object(error).message).toContain('access_denied')
+  expect(Object(error).message).not.toMatch(/\p{Cc}/u)
+  const other = startApp()
+  other.server.tokenResponse = () =>
+    Response.json({ error: 'invalid_request', error_description: 'a\nb\u001b[31m' }, { status: 400 })
+  await comeBack(other)
+  const { message, cause } = Object(await rejection(other.auth.handleCallback()))
+  expect(message).toContain('a b')
+  expect(`${message}${cause.message}${cause.errorDescription}`).not.toMatch(/\p{Cc}/u)
+})

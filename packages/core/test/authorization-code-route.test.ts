@@ -51,3 +51,15 @@ test('a response that a login here waits for is offered to nobody, good or bad',
   expect(await rejection(app.auth.handleCallback())).toBeInstanceOf(InvalidCallbackError)
   expect(handOver).not.toHaveBeenCalled()
 })
+
+test('a sign-out by another route leaves the page where it is', async () => {
+  const app = startApp()
+  app.server.metadata = { end_session_endpoint: 'https://as.example/end' }
+  await comeBack(app)
+  await app.auth.handleCallback()
+  const before = [...app.page.events]
+  const route = otherRoute()
+  await app.auth.logout({}, route)
+  expect(app.page.events).toEqual(before)
+  expect(route.visited).toEqual([expect.stringMatching(/^https:\/\/as\.example\/end\?id_token_hint=/)])
+})

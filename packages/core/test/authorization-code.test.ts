@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { authorizationCode, memoryTransactions, OAuthError, StoreError } from '@keyturn/core'
+import { authorizationCode, memoryStore, memoryTransactions, OAuthError, StoreError } from '@keyturn/core'
 import { expect, test } from 'vitest'
 import { comeBack, FakePage, ISSUER, REDIRECT_URI, rejection, SignInServer, startApp } from './sign-in-server.ts'
 
@@ -73,6 +73,16 @@ test("extra parameters are sent along and never take the place of the protocol's
   }
   expect(searchParams.get('audience')).toBe('a')
   expect(searchParams.get('ui_locales')).toBe('de')
+})
+
+test('what the address of the authorization endpoint has of its own is kept, and no parameter comes twice', async () => {
+  const { auth, page, server } = startApp()
+  server.metadata = { authorization_endpoint: `${ISSUER}/authorize?tenant=7&client_id=other&scope=all` }
+  await auth.login()
+  const { searchParams } = new URL(page.lastVisited)
+  expect(searchParams.getAll('tenant')).toEqual(['7'])
+  expect(searchParams.getAll('client_id')).toEqual(['app'])
+  expect(searchParams.getAll('scope')).toEqual(['openid'])
 })
 
 test('extra parameters do not take the place of those of the token request either', async () => {
@@ -170,4 +180,24 @@ test('a sign-in without a refresh token works, is known not to be renewable, and
   await app.auth.handleCallback()
   expect(app.auth.session).toMatchObject({ status: 'signedIn', renewable: false })
   expect(app.warnings.filter((text) => text.includes('offline_access'))).toHaveLength(1)
+})
+
+test('whoever has just signed in hears of a sign-out elsewhere, though nothing looked at the store before', async () => {
+  const store = memoryStore()
+  const app = startApp({ store })
+  await comeBack(app)
+  await app.auth.handleCallback()
+  await startApp({ store }).auth.revoke()
+  await expect.poll(() => app.auth.session.status).toBe('signedOut')
+})
+
+test('two sources with one client discover once, and each has its own session', async () => {
+  const one = startApp()
+  const other = startApp({ client: one.auth.client, fetch: one.server.fetch })
+  await comeBack(one)
+  await one.auth.handleCallback()
+  await other.auth.login()
+  expect(one.server.requests.filter(({ path }) => path.startsWith('/.well-known/'))).toHaveLength(1)
+  expect(one.auth.session.status).toBe('signedIn')
+  expect(other.auth.session.status).toBe('unknown')
 })

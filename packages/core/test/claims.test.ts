@@ -99,7 +99,7 @@ test.each<[string, Validate, string?]>([
   ],
   ['that the validator never comes to an end with', () => new Promise(() => {}), 'timeout'],
 ])('claims %s are no sign-in, and nothing is stored', async (_, validate, code = 'invalid-response') => {
-  const { auth, signIn, writes } = start(validate, 100)
+  const { auth, signIn, writes } = start(validate, code === 'timeout' ? 100 : 10_000)
   const error = await rejection(signIn())
   expect(error).toBeInstanceOf(InvalidCallbackError)
   expect(error).toMatchObject({ code: 'exchange-failed', appState: 'deep', cause: { code } })

@@ -8,6 +8,7 @@ import {
   type StoredRecord,
   TokenManager,
   type TokenStore,
+  versionOf,
 } from '@keyturn/core'
 import { expect, test, vi } from 'vitest'
 import { testAuthorizationServer, USER } from './authorization-server.ts'
@@ -522,11 +523,10 @@ test.each(damages)('a stored session that is damaged heals by itself and is repo
   const { options, warnings } = sourceAt(server, {
     store: {
       ...inner,
-      // As every store does: what was written is compared by its version, whatever that is.
       get: async (key) => (damaged === undefined ? inner.get(key) : (damaged as StoredRecord)),
       replace: async (key, expected, next) => {
         if (damaged === undefined) return inner.replace(key, expected, next)
-        if ((damaged as { version?: unknown }).version !== expected) return false
+        if (versionOf(damaged) !== expected) return false
         damaged = undefined
         const current = await inner.get(key)
         return inner.replace(key, current?.version, next)

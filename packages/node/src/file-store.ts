@@ -57,13 +57,19 @@ export function fileStore(path: string, options: FileStoreOptions = {}): TokenSt
   const keys = new FileKeys(fileKey)
   const turns = new Turns()
   let sweptAt = Number.NEGATIVE_INFINITY
+  let watchedText = ''
+  let watchedDocument = parseDocument('')
   const watched = new RecordWatch(file, async (text, key) => {
-    const found = await find(text, key)
+    // One change is looked at for everybody who watches: what they all look at is parsed once.
+    if (text !== watchedText) watchedDocument = parseDocument(text)
+    watchedText = text
+    const found = await findIn(watchedDocument, key)
     return found instanceof StoreError ? 'damaged' : found?.version
   })
 
-  async function find(text: string, key: string): Promise<Found> {
-    const document = parseDocument(text)
+  const find = (text: string, key: string) => findIn(parseDocument(text), key)
+
+  async function findIn(document: StoreDocument | undefined, key: string): Promise<Found> {
     if (document === undefined) return damage(`The token file ${file} is damaged`)
     const codec = await keys.reading(document)
     const name = codec.name(key)
@@ -112,6 +118,8 @@ export function fileStore(path: string, options: FileStoreOptions = {}): TokenSt
   }
 
   return {
+    keys: fileKey === undefined ? undefined : 'encrypted',
+
     // Damage is an answer, not a failure: it is the manager's to report, and its next write heals it. As what is damaged
     // can be anything, a manager believes nothing that it is given before it has checked it.
     get: (key) => located(async (target) => (await find(await readText(target), key)) as StoredRecord | undefined),

@@ -1,3 +1,6 @@
 export * from '@keyturn/core'
 export { type FileStoreOptions, fileStore } from './file-store.ts'
 export type { FileKey } from './record-cipher.ts'
+export type { CookieKey } from './sealed-cookies.ts'
+export type { WebRequest } from './web-request.ts'
+export { type WebCallback, type WebSessions, type WebSessionsOptions, webSessions } from './web-sessions.ts'

@@ -1,14 +1,7 @@
-import {
-  createCipheriv,
-  createDecipheriv,
-  createHmac,
-  hkdfSync,
-  randomBytes,
-  scrypt,
-  timingSafeEqual,
-} from 'node:crypto'
+import { createHmac, hkdfSync, randomBytes, scrypt, timingSafeEqual } from 'node:crypto'
 import { promisify } from 'node:util'
 import { type StoredRecord, StoreError } from '@keyturn/core'
+import { opened, sealed } from './sealing.ts'
 import { checkedRecord, type FileEncryption, isRecord, type RecordCodec } from './store-document.ts'
 
 /** What a file is encrypted with: a passphrase, or 32 bytes. */
@@ -17,8 +10,6 @@ export type FileKey = string | Uint8Array
 // OWASP's recommendation for 32 MiB; a part of format 1.
 const SCRYPT = { N: 2 ** 15, r: 8, p: 3, maxmem: 2 ** 26 }
 const KEY_BYTES = 32
-const NONCE_BYTES = 12
-const TAG_BYTES = 16
 
 const stretch: (passphrase: string, salt: Buffer, length: number, options: typeof SCRYPT) => Promise<Buffer> =
   promisify(scrypt)
@@ -55,31 +46,14 @@ export class RecordCipher implements RecordCodec {
 
   encode(name: string, record: StoredRecord): unknown {
     const { version } = record
-    const nonce = randomBytes(NONCE_BYTES)
-    const cipher = createCipheriv('aes-256-gcm', this.#recordKey, nonce).setAAD(boundTo(name, version))
-    const sealed = [nonce, cipher.update(JSON.stringify(record)), cipher.final(), cipher.getAuthTag()]
-    return { version, sealed: Buffer.concat(sealed).toString('base64url') }
+    return { version, sealed: sealed(this.#recordKey, JSON.stringify(record), boundTo(name, version)) }
   }
 
   decode(name: string, entry: unknown): StoredRecord | undefined {
     if (!isRecord(entry) || !('sealed' in entry) || typeof entry.sealed !== 'string') return undefined
-    const record = checkedRecord(this.#opened(name, entry.version, entry.sealed))
+    // The key is known to be right: what does not open is damaged.
+    const record = checkedRecord(opened(this.#recordKey, entry.sealed, boundTo(name, entry.version)))
     return record?.version === entry.version ? record : undefined
-  }
-
-  /** `undefined` where it is damaged: the key is known to be right. */
-  #opened(name: string, version: number, text: string): unknown {
-    const sealed = Buffer.from(text, 'base64url')
-    if (sealed.length < NONCE_BYTES + TAG_BYTES) return undefined
-    const options = { authTagLength: TAG_BYTES }
-    const decipher = createDecipheriv('aes-256-gcm', this.#recordKey, sealed.subarray(0, NONCE_BYTES), options)
-    decipher.setAAD(boundTo(name, version)).setAuthTag(sealed.subarray(-TAG_BYTES))
-    try {
-      const opened = [decipher.update(sealed.subarray(NONCE_BYTES, -TAG_BYTES)), decipher.final()]
-      return JSON.parse(Buffer.concat(opened).toString())
-    } catch {
-      return undefined
-    }
   }
 }
 
@@ -100,8 +74,8 @@ function wrongKey(): StoreError {
   })
 }
 
-function boundTo(name: string, version: number): Buffer {
-  return Buffer.from(JSON.stringify(['keyturn', 1, name, version]))
+function boundTo(name: string, version: number): string {
+  return JSON.stringify(['keyturn', 1, name, version])
 }
 
 function isEqual(a: Buffer, b: Buffer): boolean {

@@ -2,6 +2,7 @@
 import {
   authenticatedFetch,
   authorizationCode,
+  dpop,
   InvalidCallbackError,
   type LoginResult,
   loginWithPopup,
@@ -12,6 +13,9 @@ export interface LabOptions {
   timeout?: number
   sessionKey?: string
   redirectUri?: string
+  clientId?: string
+  /** Binds tokens to a key. */
+  bound?: boolean
   /** Makes a second flow at the same moment, with the same options or its own. */
   twin?: boolean | LabOptions
 }
@@ -28,13 +32,14 @@ declare global {
 const response = await fetch('/config.json')
 const { apis, ...settings } = await response.json()
 
-function start({ twin: _, ...options }: LabOptions = {}) {
+function start({ twin: _, bound, ...options }: LabOptions = {}) {
   const warnings: string[] = []
   const auth = authorizationCode({
     ...settings,
     redirectUri: `${location.origin}/callback`,
     onWarning: (message) => warnings.push(message),
     ...options,
+    ...(bound && { dpop: dpop() }),
   })
   const statuses: { status: string; at: number }[] = []
   auth.subscribe(() => {

@@ -1,6 +1,7 @@
 import * as oauth from 'oauth4webapi'
 import type { TokenRequestChecks } from '../client.ts'
 import { confidential } from '../client-authentication.ts'
+import { within } from '../deadline.ts'
 import { LoginRequiredError, OAuthError, StoreError } from '../errors.ts'
 import { secureUrl } from '../secure-url.ts'
 import type { SourceOptions } from '../source-options.ts'
@@ -29,6 +30,9 @@ export interface AuthorizationCodeOptions extends SourceOptions {
   /** `jarm()`: only authorization responses that are signed are taken. Default: the server's are not. */
   jarm?: Jarm | undefined
 }
+
+/** Milliseconds after which what remembers logins, or takes an answer over, is given up. */
+const PATIENCE = 5000
 
 type FlowOptions = AuthorizationCodeOptions & { transactions: TransactionStore }
 
@@ -90,6 +94,7 @@ export class AuthorizationCodeFlow<C extends Claims = Claims> extends TokenManag
         login_hint: options.loginHint,
         acr_values: options.acrValues,
         max_age: maxAge?.toString(),
+        dpop_jkt: await this.client.possession?.thumbprint(),
       },
     )
     if (requestObject) request = await requestObject(this.client, request)
@@ -123,7 +128,10 @@ export class AuthorizationCodeFlow<C extends Claims = Claims> extends TokenManag
   }
 
   /** Ends the session: here at once, then its tokens at the server (RFC 7009), then the server's own session. */
-  async logout({ postLogoutRedirectUri, endSession = true }: LogoutOptions = {}): Promise<void> {
+  async logout(
+    { postLogoutRedirectUri, endSession = true }: LogoutOptions = {},
+    route: Pick<LoginRoute, 'userAgent'> = this.#options,
+  ): Promise<void> {
     const { client } = this
     const inTime = <T>(step: Promise<T>) =>
       client.inTime(() => step).catch(({ message }) => this.warnings.warn(`Signed out here only: ${message}`))
@@ -138,7 +146,7 @@ export class AuthorizationCodeFlow<C extends Claims = Claims> extends TokenManag
       client_id: client.clientId,
       post_logout_redirect_uri: postLogoutRedirectUri,
     }
-    if (endpoint instanceof URL) await this.#leaveFor(this.#options, endpoint, tokenParameters({}, hints))
+    if (endpoint instanceof URL) await this.#leaveFor(route, endpoint, tokenParameters({}, hints))
   }
 
   override async [Symbol.asyncDispose](): Promise<void> {
@@ -165,7 +173,9 @@ export class AuthorizationCodeFlow<C extends Claims = Claims> extends TokenManag
       this.warnings.warn('Cannot clean the address')
     }
     const transaction = await this.#remembered(route, (transactions) => transactions.take(state))
-    if (!transaction && (await route.userAgent.handOver?.(state, `${response}`))) return undefined
+    const handOver = async () => route.userAgent.handOver?.(state, `${response}`)
+    // Where that fails it is for the app in this window to be told.
+    if (!transaction && (await within(PATIENCE, Error, handOver).catch(() => false))) return undefined
     const appState = transaction?.appState
     if (!isUnderWay(transaction) || transaction.issuer !== issuer) {
       throw unusable(new Error('no login here waits for it'), appState, 'invalid-state')
@@ -198,13 +208,19 @@ export class AuthorizationCodeFlow<C extends Claims = Claims> extends TokenManag
     call: (transactions: TransactionStore) => T | Promise<T>,
   ): Promise<T> {
     try {
-      return await call(transactions)
+      return await within(PATIENCE, Error, async () => call(transactions))
     } catch (cause) {
       throw new StoreError('Cannot remember the login', { cause, fix: 'Allow session storage.' })
     }
   }
 
-  async #leaveFor({ userAgent }: LoginRoute, endpoint: URL, parameters: URLSearchParams): Promise<void> {
+  async #leaveFor(
+    { userAgent }: Pick<LoginRoute, 'userAgent'>,
+    endpoint: URL,
+    parameters: URLSearchParams,
+  ): Promise<void> {
+    // The address may have a query of its own (RFC 6749 section 3.1), and no parameter comes twice.
+    for (const name of new Set(parameters.keys())) endpoint.searchParams.delete(name)
     for (const [name, value] of parameters) endpoint.searchParams.append(name, value)
     try {
       await userAgent.navigate(endpoint.href)

@@ -1,4 +1,5 @@
 import { InvalidCallbackError, OAuthError, type OAuthErrorCode } from '../errors.ts'
+import { printable } from '../server-answers.ts'
 
 /** What an authorization response may bring (RFC 6749 section 4.1.2, RFC 9207, OpenID Connect Session Management). */
 const PARAMETER = /^(code|state|iss|session_state|error(_description|_uri)?)(=|$)/
@@ -35,6 +36,6 @@ export function unusable(thrown: unknown, appState: unknown, reason?: OAuthError
   const { message, error, fix = 'Call login() again.' } = thrown as { message: string; error?: string; fix?: string }
   const answer = error ? 'authorization-refused' : 'invalid-response'
   const code = reason ?? (thrown instanceof OAuthError ? 'exchange-failed' : answer)
-  const said = error ? ` (${error.slice(0, 300)})` : ''
+  const said = error ? ` (${printable(error)})` : ''
   return new InvalidCallbackError(code, `No sign-in: ${message}${said}`, { appState, cause: thrown, error, fix })
 }

@@ -22,8 +22,9 @@ export interface World {
 /** A real authorization server and two real APIs on loopback, until the test is finished. */
 export async function startWorld(options: AuthorizationServerOptions = {}): Promise<World> {
   let issuer = ''
-  const orders = await startApi({ issuer: () => issuer, scope: 'api:read' })
-  const invoices = await startApi({ issuer: () => issuer, scope: 'api:read' })
+  const { dpopNonce = false } = options
+  const orders = await startApi({ issuer: () => issuer, scope: 'api:read', dpopNonce })
+  const invoices = await startApi({ issuer: () => issuer, scope: 'api:read', dpopNonce })
   const server = await startAuthorizationServer({
     apis: [orders.url, invoices.url],
     redirectUris: [REDIRECT_URI],

@@ -1,0 +1,10 @@
+import { type AuthenticatedFetchOptions, type TokenSource, tokenFetch } from '@keyturn/core'
+
+/**
+ * A fetch that sends a valid token wherever `apis` says so (RFC 6750 section 2.1) and, after a 401, tries once more with
+ * another one. It rejects as fetch does, and with an `OAuthError` where no token can be had. The browser follows
+ * redirects by itself, and takes the token from those to another origin.
+ */
+export function authenticatedFetch(source: TokenSource, options: AuthenticatedFetchOptions): typeof fetch {
+  return tokenFetch(source, options)
+}

@@ -1,0 +1,97 @@
+import { dpopProof } from './dpop-proof.ts'
+import { ProofKeys } from './proof-keys.ts'
+import type { DPoP } from './proof-of-possession.ts'
+import { AUTHORIZATION_SERVER, ProofServers } from './proof-servers.ts'
+import { clockSkew } from './server-answers.ts'
+import { emptyRecord, ended, parseRecord } from './session-record.ts'
+
+/**
+ * Binds the tokens of a source to a key pair (RFC 9449): a token that is stolen is of no use to the thief. Proofs are
+ * signed with ES256. The key is kept with the session as far as the store can keep keys, else in memory.
+ */
+export function dpop(): DPoP {
+  return (source) => {
+    const { store, kind, tokenFor, warnings } = source
+    const { asksAgain } = kind
+    const keys = new ProofKeys(source)
+    const servers = new ProofServers()
+    if (store && !store.keys) {
+      warnings.warn(
+        'The token store can keep no key: with dpop() the session ends with this process. Encrypt the store.',
+      )
+    }
+    return {
+      // Tokens are of no use to others who share the store but not the key.
+      store: asksAgain && !store?.keys ? undefined : store,
+
+      async thumbprint() {
+        const { stored } = await keys.lookedFor()
+        return keys.isKept ? stored.thumbprint : undefined
+      },
+
+      async withoutKey(found) {
+        const record = parseRecord(found)
+        if (!record?.key) return undefined
+        try {
+          await keys.of(record.key)
+          return undefined
+        } catch {
+          if (asksAgain) return emptyRecord(record)
+          const { lastSuccessAt } = record
+          // Others who share the store may have the key: what is theirs is not written over.
+          return ended(record, { reason: 'key-lost', origin: 'storage', at: Date.now(), lastSuccessAt })
+        }
+      },
+
+      async prove(url, headers, bound) {
+        const key = await (bound ? keys.of(bound) : keys.next())
+        headers.set('dpop', await dpopProof(key, { method: 'POST', url, ...servers.wishes(AUTHORIZATION_SERVER) }))
+        return key.stored
+      },
+
+      learn({ response: { headers }, json }) {
+        const { error, id_token } = json ?? {}
+        const tellsTime = headers.has('date') || typeof id_token === 'string'
+        const nonce = headers.get('dpop-nonce')
+        const skew = tellsTime ? clockSkew(headers, id_token) : undefined
+        const { wasWrong } = servers.learn(AUTHORIZATION_SERVER, nonce, skew)
+        if (error === 'use_dpop_nonce' && nonce === null) {
+          warnings.warn('The authorization server hides its DPoP-Nonce: name that in Access-Control-Expose-Headers.')
+        }
+        return (error === 'use_dpop_nonce' && nonce !== null) || (error === 'invalid_dpop_proof' && wasWrong)
+      },
+
+      signing: {
+        async authorize({ method, url: address, ...wanted }) {
+          const [{ stored }, { base }] = await tokenFor(wanted)
+          const { accessToken, tokenType } = stored
+          if (tokenType === 'Bearer') return { accessToken, headers: {} }
+          const url = new URL(address)
+          const proven = { method, url, accessToken, ...servers.wishes(url.origin) }
+          const proof = await dpopProof(await (base.key ? keys.of(base.key) : keys.next()), proven)
+          return { accessToken, headers: { authorization: `DPoP ${accessToken}`, dpop: proof } }
+        },
+
+        observe({ url, response: { status, headers } }) {
+          const isRefusal = status === 401
+          const nonce = headers.get('dpop-nonce')
+          // Other answers may come from a cache, and tell an old time.
+          const skew = isRefusal && headers.has('date') ? clockSkew(headers, undefined) : undefined
+          const { isNew, wasWrong } = servers.learn(new URL(url).origin, nonce, skew)
+          const challenge = headers.get('www-authenticate')
+          if (!isRefusal) return false
+          if (challenge === null) return isNew || wasWrong // CORS hides what it says
+          return (
+            (nonce !== null && saysError(challenge, 'use_dpop_nonce')) ||
+            (wasWrong && saysError(challenge, 'invalid_dpop_proof'))
+          )
+        },
+      },
+    }
+  }
+}
+
+/** Whether a challenge of DPoP says this error (RFC 9449 section 7.1). */
+function saysError(challenge: string, error: string): boolean {
+  return new RegExp(`(^|[\\s,])dpop\\s[^]*\\berror\\s*=\\s*"?${error}\\b`, 'i').test(challenge)
+}

@@ -1,0 +1,78 @@
+import { within } from './deadline.ts'
+import { StoreError } from './errors.ts'
+import { newProofKey, type ProofKey, proofKeyFrom } from './proof-key.ts'
+import type { BoundSource } from './proof-of-possession.ts'
+import { emptyRecord, nextVersion, type StoredKey } from './session-record.ts'
+
+/** Milliseconds after which a storage call is given up. */
+const STORAGE_TIMEOUT = 5000
+
+/**
+ * The keys of one source. Every session carries the one that it is bound to; the one for the next session has a record of
+ * its own, so that a login finds it when it comes back, and all who share the store have the same.
+ */
+export class ProofKeys {
+  readonly #source: BoundSource
+  /** By thumbprint: those of this process or page. */
+  readonly #held = new Map<string, ProofKey>()
+  #made: Promise<ProofKey> | undefined
+  #next: Promise<ProofKey> | undefined
+  /** Whether a page that is loaded anew will find the key for the next session, as far as the store is there for that. */
+  isKept = true
+
+  constructor(source: BoundSource) {
+    this.#source = source
+  }
+
+  /** The key for the next session: from the store, else made, and then all adopt what was written there first. */
+  next(): Promise<ProofKey> {
+    this.#next ??= this.#found().catch((cause) => {
+      this.#next = undefined // the store may work again
+      this.isKept = false
+      this.#source.warnings.degraded('the key for DPoP could not be stored and lives in memory', cause)
+      return this.#own()
+    })
+    return this.#next
+  }
+
+  /** The same, looked for anew: storage may have been cleared since. */
+  lookedFor(): Promise<ProofKey> {
+    this.#next = undefined
+    return this.next()
+  }
+
+  /** A key that a session is bound to. Rejects where it is gone. */
+  async of(stored: StoredKey): Promise<ProofKey> {
+    const key = this.#held.get(stored.thumbprint) ?? (await proofKeyFrom(stored))
+    this.#held.set(stored.thumbprint, key)
+    return key
+  }
+
+  async #found(): Promise<ProofKey> {
+    const { store, identity } = this.#source
+    if (!store?.keys) return this.#own()
+    const name = `${(await identity()).key} next`
+    const late = () => new StoreError(`The token store did not answer within ${STORAGE_TIMEOUT} ms`)
+    return within(STORAGE_TIMEOUT, late, async () => {
+      for (let tries = 0; tries < 3; tries++) {
+        const { key, version } = Object(await store.get(name))
+        const kept = await this.of(Object(key)).catch(() => undefined) // none, or none that can be used
+        const own = kept ?? (await this.#own())
+        const record = { ...emptyRecord(), version: nextVersion(version), key: own.stored }
+        if (kept || (await store.replace(name, version, record))) {
+          this.isKept = true
+          return own
+        }
+      }
+      throw new StoreError('The token store could not write')
+    })
+  }
+
+  #own(): Promise<ProofKey> {
+    this.#made ??= newProofKey(this.#source.store?.keys).then((key) => {
+      this.#held.set(key.stored.thumbprint, key)
+      return key
+    })
+    return this.#made
+  }
+}

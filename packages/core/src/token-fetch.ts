@@ -1,0 +1,132 @@
+import { type ApiRoute, type Apis, absoluteUrl, apiRoutes } from './api-routes.ts'
+import { unlessAborted } from './deadline.ts'
+import { OAuthError } from './errors.ts'
+import type { AccessTokenRequest, TokenSource } from './token-source.ts'
+
+export interface AuthenticatedFetchOptions {
+  /** Required: where a token may go, and which. Everything else is fetched without one. */
+  apis: Apis
+  /** The fetch underneath. Default: the platform's. */
+  fetch?: typeof fetch | undefined
+  /** What turns an API's challenge into another token: `stepUp()`. Default: the challenge is the answer. */
+  stepUp?: StepUp | undefined
+}
+
+/** An API's answer, which may be a challenge, and what it is an answer to. */
+export interface Answered {
+  /** Its body is not to be read. */
+  readonly response: Response
+  readonly url: string
+  readonly accessToken: string
+  /** Which token that is; undefined: the source's own. */
+  readonly wanted: AccessTokenRequest | undefined
+  /** Ends this caller's wait. */
+  readonly signal: AbortSignal
+}
+
+/** Gives which token is worth one more attempt; undefined: the answer stays. What it rejects with, the fetch does. */
+export type StepUp = (answered: Answered) => Promise<AccessTokenRequest | undefined>
+
+/** Sends to one URL, with the token that its route wants, and leaves the body of a request unread. */
+type Send = (request: Request, init: RequestInit, route: ApiRoute) => Promise<Response>
+
+/** How redirects are followed where responses show them. */
+export type Follow = (first: {
+  request: Request
+  /** What only the fetch underneath knows of it. */
+  init: RequestInit
+  route: ApiRoute
+  /** Whether the body of the request can be sent again. */
+  canSendAgain: boolean
+  routeOf: (url: string) => ApiRoute | undefined
+  send: Send
+  /** The fetch underneath. */
+  plain: typeof fetch
+}) => Promise<Response>
+
+type Authorization = Awaited<ReturnType<NonNullable<TokenSource['authorize']>>>
+
+/**
+ * What the `authenticatedFetch` of every package is made of (RFC 6750 section 2.1, RFC 9449 section 7). Without `follow`
+ * the platform follows redirects by itself; what is signed for one URL then follows none.
+ */
+export function tokenFetch(source: TokenSource, options: AuthenticatedFetchOptions, follow?: Follow): typeof fetch {
+  const routeOf = apiRoutes(options?.apis)
+  const plain: typeof fetch = (input, init) => (options.fetch ?? fetch)(input, init)
+
+  return async (input, init) => {
+    const given = input instanceof Request ? input : absoluteUrl(`${input}`)
+    const route = given && routeOf('url' in given ? given.url : given.href)
+    if (!route) return plain(input, init)
+    // Everything is read once: what the caller changes afterwards changes nothing, and all attempts have the same bytes.
+    const first = new Request(given, init)
+    // What only the fetch underneath knows is passed on to it.
+    const { body, headers: _, ...rest } = init ?? {}
+    if (first.headers.has('authorization')) return plain(first, rest)
+    // A stream and, in Node, an async iterable can be read once; FormData and the like are neither.
+    const canSendAgain = !(Symbol.asyncIterator in Object(body))
+    // Platforms are faster with an address than with a Request, which says no more where the options are plain.
+    const isPlain = given !== input && body == null && (!init || Object.getPrototypeOf(init) === Object.prototype)
+
+    const send: Send = async (request, init, route) => {
+      const { method, referrer, referrerPolicy, signal, url } = request
+      let token = ''
+      let mayProveAgain = canSendAgain
+      const attempt = async (wanted: AccessTokenRequest | undefined, last?: Response): Promise<Response> => {
+        const sent = canSendAgain && !isPlain ? request.clone() : request
+        const headers = isPlain ? new Headers(request.headers) : sent.headers
+        let own: Record<string, string>
+        try {
+          signal.throwIfAborted()
+          const asked = source.authorize?.({ ...wanted, method, url }) ?? source.getAccessToken(wanted)
+          const answer = await unlessAborted<string | Authorization>(asked, signal)
+          const given: Partial<Authorization> & { accessToken: string } =
+            typeof answer === 'string' ? { accessToken: answer } : answer
+          if (last && wanted?.rejectedToken === given.accessToken) return last
+          token = given.accessToken
+          own = { authorization: `Bearer ${token}`, ...given.headers }
+          setAll(headers, own)
+        } catch (error) {
+          if (!last || signal.aborted) throw error
+          return last // R3: no other token can be had, so the API's own answer is the answer
+        }
+        last?.body?.cancel().catch(() => {}) // somebody else reads it, or it is broken: it is of no use to anybody here
+        // A proof is for one URL, and a platform that follows redirects takes it along. Options take the referrer away.
+        const isSigned = Object.keys(own).length > 1 && (init.redirect ?? request.redirect) === 'follow'
+        const how = isSigned ? { ...init, redirect: 'error' as const, referrer, referrerPolicy } : init
+        const response = await (isPlain ? plain(url, { ...how, headers }) : plain(sent, how))
+        if (!source.observe?.({ url, response }) || !mayProveAgain) return response
+        mayProveAgain = false
+        return attempt(wanted, response)
+      }
+
+      const { wanted } = route
+      let response = await attempt(wanted)
+      // Where a redirect has led is nobody to judge the token.
+      if (!canSendAgain || (response.url && routeOf(response.url) !== route)) return response
+      if (refusesToken(response)) response = await attempt({ ...wanted, rejectedToken: token }, response)
+      const other = await options.stepUp?.({ response, url, accessToken: token, wanted, signal })
+      return other ? attempt(other, response) : response
+    }
+    return follow
+      ? follow({ request: first, init: rest, route, canSendAgain, routeOf, send, plain })
+      : send(first, rest, route)
+  }
+}
+
+function setAll(headers: Headers, own: Record<string, string>): void {
+  try {
+    for (const [name, value] of Object.entries(own)) headers.set(name, value)
+  } catch {
+    throw new OAuthError('invalid-response', 'The source gave a token that no header can carry') // not the token itself
+  }
+}
+
+/** A 401 that is about the token: its challenge is ours, or it names no scheme (CORS hides it). */
+function refusesToken({ status, headers }: Response): boolean {
+  const challenge = headers.get('www-authenticate') ?? ''
+  // insufficient_user_authentication (RFC 9470) is about the person, use_dpop_nonce (RFC 9449) about the proof.
+  if (status !== 401 || /_user_|_dpop_/.test(challenge)) return false
+  // Quoted strings are gone first, unfinished ones to the end, so that none is looked at twice.
+  return /^(?![^\s,=]+([\s,]|$))|(^|[\s,])(bearer|dpop)([\s,]|$)/i.test(challenge.replace(/"(\\.?|[^"\\])*"?/g, ''))
+}

@@ -1,0 +1,122 @@
+import { type AuthorizationCodeFlow, type Claims, StoreError, type TokenStore } from '@keyturn/core'
+
+/** Milliseconds after which a flow that nobody has used is let go; its session stays in the store. */
+const IDLE = 600_000
+/** How many flows are kept at most; of more the one that was used longest ago is let go. */
+const MOST = 1000
+
+/** One session's place in a store, and whether it has ever been read there. */
+export interface SessionPlace {
+  readonly store: TokenStore
+  isRead: boolean
+  error?: unknown
+}
+
+/** The place of one session, which is known by the time that it is needed. */
+export function placeOf(store: TokenStore, sessionKey: () => string): SessionPlace {
+  const name = () => `keyturn web session ${sessionKey()}`
+  const place: SessionPlace = {
+    isRead: false,
+    store: {
+      async get() {
+        try {
+          const found = await store.get(name())
+          place.isRead = true
+          return found
+        } catch (error) {
+          place.error = error
+          throw error
+        }
+      },
+      replace: (_, expected, next) => store.replace(name(), expected, next),
+      lock: (_, critical, duration) => store.lock(name(), critical, duration),
+      ...(store.watch && { watch: (_, listener) => store.watch?.(name(), listener) ?? (() => {}) }),
+    },
+  }
+  return place
+}
+
+/** A session, and its place in the store. */
+export interface PlacedFlow<C extends Claims> {
+  readonly flow: AuthorizationCodeFlow<C>
+  readonly place: SessionPlace
+}
+
+/** Keeps the sessions of those who are here: one manager for all requests of a person, none for who has left. */
+export class KeptFlows<C extends Claims> {
+  readonly #open: (sessionKey: string) => PlacedFlow<C>
+  /** By session key, the one that was used longest ago first. */
+  readonly #kept = new Map<string, PlacedFlow<C> & { usedAt: number }>()
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(open: (sessionKey: string) => PlacedFlow<C>) {
+    this.#open = open
+  }
+
+  /** The session as it is known, once the store has been read. Rejects with a `StoreError` where that cannot be. */
+  async at(sessionKey: string): Promise<AuthorizationCodeFlow<C>> {
+    const { flow, place } = this.take(sessionKey)
+    await flow.handleCallback()
+    if (place.isRead || flow.session.status === 'signedIn') return flow
+    this.#drop(sessionKey)
+    throw new StoreError('The session cannot be read', { cause: place.error })
+  }
+
+  /** The session as far as it is known. */
+  take(sessionKey: string): PlacedFlow<C> {
+    const placed = this.#kept.get(sessionKey) ?? this.#open(sessionKey)
+    this.keep(sessionKey, placed)
+    return placed
+  }
+
+  keep(sessionKey: string, placed: PlacedFlow<C>): void {
+    const { flow, place } = placed
+    this.#kept.delete(sessionKey)
+    if (!place.store.watch) {
+      // What hears of no changes has to look each time: it is not kept, and without timers needs no end.
+      void flow[Symbol.asyncDispose]()
+      return
+    }
+    this.#kept.set(sessionKey, { ...placed, usedAt: performance.now() })
+    for (const oldest of this.#kept.keys()) {
+      if (this.#kept.size <= MOST) break
+      this.#drop(oldest)
+    }
+    this.#timer ??= setTimeout(() => this.#sweep(), IDLE).unref()
+  }
+
+  /** Takes the session out of the store, and then out of memory. */
+  async forget(sessionKey: string): Promise<void> {
+    const { flow, place } = this.take(sessionKey)
+    await flow.client.inTime(() => removeFrom(place.store), 'The session was not removed')
+    this.#drop(sessionKey)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    clearTimeout(this.#timer)
+    for (const sessionKey of this.#kept.keys()) this.#drop(sessionKey)
+  }
+
+  #sweep(): void {
+    this.#timer = undefined
+    for (const [sessionKey, { usedAt }] of this.#kept) {
+      if (performance.now() - usedAt < IDLE) break
+      this.#drop(sessionKey)
+    }
+    if (this.#kept.size > 0) this.#timer = setTimeout(() => this.#sweep(), IDLE).unref()
+  }
+
+  #drop(sessionKey: string): void {
+    const kept = this.#kept.get(sessionKey)
+    this.#kept.delete(sessionKey)
+    void kept?.flow[Symbol.asyncDispose]()
+  }
+}
+
+async function removeFrom(store: TokenStore): Promise<void> {
+  // A renewal may write in between; it finds out that the session is gone when it writes again.
+  for (let tries = 0; tries < 10; tries++) {
+    const record = await store.get('')
+    if (!record || (await store.replace('', record.version, undefined))) return
+  }
+}
