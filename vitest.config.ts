@@ -36,7 +36,8 @@ const onNode = (
 
 const browserTests = 'packages/browser/test/**/*.test.ts'
 
-const endToEnd = 'examples/spa/test/{callback,lifecycle,page,popup,popup-ends,returning-page,tabs}.test.ts'
+const endToEnd =
+  'examples/spa/test/{callback,callback-cases,dpop,lifecycle,page,popup,popup-ends,returning-page,tabs}.test.ts'
 const firefox = firefoxLaunch()
 
 const inBrowsers = (executablePath = ''): TestProjectInlineConfiguration => ({
