@@ -30,11 +30,27 @@ const layers: Record<number, string[]> = {
       'token-response.ts',
       'grant.ts',
     ],
-    ...['id-token.ts', 'id-token-signature.ts', 'key-set.ts'],
-    ...['proof-of-possession.ts', 'dpop.ts', 'dpop-proof.ts', 'proof-key.ts', 'proof-keys.ts', 'proof-servers.ts'],
+    ...['id-token.ts', 'id-token-signature.ts', 'key-set.ts', 'logout-token.ts'],
+    ...[
+      'proof-of-possession.ts',
+      'dpop.ts',
+      'dpop-proof.ts',
+      'bound-store.ts',
+      'proof-key.ts',
+      'proof-keys.ts',
+      'proof-servers.ts',
+    ],
   ],
   4: ['renewal-policy.ts', 'token-parameters.ts', 'held-token.ts', 'session-options.ts', 'session-copy.ts'],
-  5: ['renewal.ts', 'session.ts', 'session-snapshot.ts', 'warnings.ts'],
+  5: [
+    'renewal.ts',
+    'revocation.ts',
+    'revocation-outbox.ts',
+    'session.ts',
+    'session-snapshot.ts',
+    'listeners.ts',
+    'warnings.ts',
+  ],
   6: ['source-options.ts', 'token-manager.ts', 'confidential-token-manager.ts'],
   7: [
     'grants/*',
@@ -52,7 +68,7 @@ const layers: Record<number, string[]> = {
 // Who may call oauth4webapi: where the protocol is spoken. Anybody may name its types.
 const speaksProtocol = [
   ...['client.ts', 'discovery.ts', 'client-options.ts', 'client-authentication.ts', 'client-assertion.ts', 'grants/*'],
-  ...['id-token.ts', 'id-token-signature.ts', 'key-set.ts', 'user-info.ts'],
+  ...['id-token.ts', 'id-token-signature.ts', 'key-set.ts', 'logout-token.ts', 'user-info.ts'],
   ...['dpop-proof.ts', 'proof-key.ts'],
 ]
 

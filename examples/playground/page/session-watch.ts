@@ -14,6 +14,7 @@ import type { SentRequests } from './sent-requests.ts'
 
 const ends: Record<SessionEnd['reason'], string> = {
   'signed-out': 'signed out',
+  idle: 'nobody was there',
   refused: 'the server refused the refresh token: sign in again',
   'rotation-lost': 'the answer to a renewal was lost, and with it the session: sign in again',
   expired: 'the token expired and nothing renews it',

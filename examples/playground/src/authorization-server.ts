@@ -28,6 +28,8 @@ export interface AuthorizationServerOptions {
   headers?: Record<string, string>
   /** Public keys of `web`, for what it signs. */
   webKeys?: JWKS['keys']
+  /** Told of the ends of sessions, for `web` and `spa`; their ID tokens then have a `sid`. Default: nobody is. */
+  backChannelLogoutUri?: string
 }
 
 export interface AuthorizationServer {
@@ -52,7 +54,14 @@ export interface AuthorizationServer {
 /** An authorization server on the loopback interface that strictly rotates refresh tokens and forgets all in the end. */
 export async function startAuthorizationServer(options: AuthorizationServerOptions = {}): Promise<AuthorizationServer> {
   const { host = '127.0.0.1', port = 0, accessTokenTTL = 5, refreshTokenTTL = 3600 } = options
-  const { redirectUris = [], spaOrigins = [], dpopNonce = false, headers = {}, webKeys = [] } = options
+  const {
+    redirectUris = [],
+    spaOrigins = [],
+    dpopNonce = false,
+    headers = {},
+    webKeys = [],
+    backChannelLogoutUri,
+  } = options
   const apis = (options.apis ?? []).map((api) =>
     typeof api === 'string' ? { resource: api, scopes: ['api:read', 'api:write'] } : api,
   )
@@ -85,6 +94,7 @@ export async function startAuthorizationServer(options: AuthorizationServerOptio
       spaOrigins,
       dpopNonce,
       webKeys,
+      backChannelLogoutUri,
       memory,
     }),
   )

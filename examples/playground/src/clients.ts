@@ -9,7 +9,11 @@ export function registeredClients(
   spaOrigins: string[],
   redirectUris: string[],
   webKeys: JWKS['keys'],
+  backChannelLogoutUri?: string,
 ): ClientMetadata[] {
+  const told = backChannelLogoutUri
+    ? { backchannel_logout_uri: backChannelLogoutUri, backchannel_logout_session_required: true }
+    : {}
   const spa: Omit<ClientMetadata, 'client_id'> = {
     token_endpoint_auth_method: 'none',
     grant_types: codeAndRefresh,
@@ -17,12 +21,13 @@ export function registeredClients(
     post_logout_redirect_uris: spaOrigins.map((origin) => `${origin}/`),
   }
   const spaClients: ClientMetadata[] = [
-    { ...spa, client_id: 'spa' },
+    { ...spa, ...told, client_id: 'spa' },
     { ...spa, client_id: 'spa-dpop', dpop_bound_access_tokens: true },
   ]
   const web: ClientMetadata = {
     client_id: 'web',
     client_secret: 'web-secret',
+    ...told,
     grant_types: codeAndRefresh,
     redirect_uris: redirectUris,
     post_logout_redirect_uris: redirectUris,

@@ -34,6 +34,7 @@ export interface ProviderOptions {
   spaOrigins: string[]
   dpopNonce: boolean
   webKeys: JWKS['keys']
+  backChannelLogoutUri?: string | undefined
   memory: Memory
 }
 
@@ -49,6 +50,8 @@ export function providerConfiguration(options: ProviderOptions): Configuration {
 
   return {
     adapter: memory.adapter,
+    // Without the dispatcher that keeps it from addresses of this machine, where everything lives here.
+    fetch: (url, options) => fetch(url, Object.assign({}, options, { dispatcher: undefined })),
     jwks: { keys: [signingKey()] },
     // RS256, the default, needs an RSA key, and that is a slow start for every test file.
     clientDefaults: {
@@ -57,7 +60,7 @@ export function providerConfiguration(options: ProviderOptions): Configuration {
       authorization_details_types: ['payment'],
     },
     cookies: { keys: [randomBytes(32).toString('hex')] },
-    clients: registeredClients(spaOrigins, redirectUris, webKeys),
+    clients: registeredClients(spaOrigins, redirectUris, webKeys, options.backChannelLogoutUri),
     findAccount,
     scopes: [...new Set([...identityScopes, ...apis.flatMap((api) => api.scopes)])],
     claims: { openid: ['sub'], profile: ['name', 'preferred_username'], email: ['email', 'email_verified'] },
@@ -83,6 +86,7 @@ export function providerConfiguration(options: ProviderOptions): Configuration {
     },
     features: {
       devInteractions: { enabled: false },
+      backchannelLogout: { enabled: true },
       clientCredentials: { enabled: true },
       deviceFlow: { enabled: true, ...devicePages },
       dPoP: { enabled: true, ...(dpopNonce && { nonceSecret: randomBytes(32), requireNonce: () => true }) },

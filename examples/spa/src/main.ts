@@ -1,5 +1,11 @@
 // One page that signs people in and calls APIs. Put your own servers into public/config.json, then `npm start`.
-import { type Api, authenticatedFetch, authorizationCode, InvalidCallbackError } from '@keyturn/browser'
+import {
+  type Api,
+  authenticatedFetch,
+  authorizationCode,
+  InvalidCallbackError,
+  revocationOutbox,
+} from '@keyturn/browser'
 
 interface Settings {
   issuer: string
@@ -10,7 +16,7 @@ interface Settings {
 
 const response = await fetch('/config.json')
 const { apis, ...settings }: Settings = await response.json()
-const auth = authorizationCode({ ...settings, redirectUri: `${location.origin}/` })
+const auth = authorizationCode({ ...settings, redirectUri: `${location.origin}/`, outbox: revocationOutbox() })
 const api = authenticatedFetch(auth, { apis })
 
 auth.subscribe(render)

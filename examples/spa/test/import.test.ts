@@ -9,10 +9,12 @@ for (const name of ['indexedDB', 'sessionStorage', 'localStorage', 'location', '
   const value = globalThis[name === 'localStorage' || name === 'sessionStorage' ? '' : name]
   Object.defineProperty(globalThis, name, { configurable: true, get() { touched.push(name); return value } })
 }
-const { authorizationCode } = await import('@keyturn/browser')
+const { authorizationCode, signOutWhenIdle } = await import('@keyturn/browser')
 await import('@keyturn/browser/ky')
 const options = { issuer: 'https://as.example', clientId: 'app', redirectUri: 'https://app.example/' }
-const { session } = authorizationCode(options)
+const auth = authorizationCode(options)
+signOutWhenIdle(auth, { after: 60_000 })()
+const { session } = auth
 console.log(JSON.stringify({ touched, session }))
 `
 

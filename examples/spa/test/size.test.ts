@@ -66,7 +66,11 @@ test.each([
   ['requestObject', 1100],
   ['jarm', 2700],
   ['idTokenSignature', 2500],
+  ['dpop', 1700],
   ['fetchUserInfo', 700],
+  ['revocationOutbox', 900],
+  ['signOutWhenIdle', 1000],
+  ['handleFrontChannelLogout', 300],
 ])('who imports %s pays less than %i bytes for it', async (strategy, limit) => {
   const [without, own] = await Promise.all([bundle(), bundle(pageWith(strategy))])
   const size = (chunks: Rolldown.OutputChunk[]) => chunks.reduce((sum, { code }) => sum + brotli(code), 0)

@@ -50,11 +50,16 @@ export interface Person {
   leave(): Promise<void>
 }
 
-export async function startWorld({
-  accessTokenTTL = 60,
-  args = [] as string[],
-  dpopNonce = false,
-} = {}): Promise<World> {
+export interface WorldOptions {
+  accessTokenTTL?: number
+  args?: string[]
+  dpopNonce?: boolean
+  backChannelLogoutUri?: string
+}
+
+export async function startWorld(
+  { accessTokenTTL = 60, args = [] as string[], dpopNonce = false, ...more } = {} as WorldOptions,
+): Promise<World> {
   const folder = await mkdtemp(join(tmpdir(), 'keyturn-spa-'))
   await build({
     root,
@@ -91,6 +96,7 @@ export async function startWorld({
     dpopNonce,
     spaOrigins: [site.origin],
     headers: headers.server,
+    ...more,
   })
   const browser = inFirefox ? await launchFirefox() : await launchChromium(args)
 

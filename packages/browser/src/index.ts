@@ -46,11 +46,17 @@ export {
   pushedAuthorizationRequests,
   type RefreshTokenOptions,
   type RequestObject,
+  type Revocation,
+  type RevocationContext,
+  type RevocationOutbox,
+  type Revocations,
   requestObject,
+  revocationOutbox,
   type ServerAnswer,
   type SessionEnd,
   type SessionRecord,
   type SessionSnapshot,
+  type SignOut,
   type SourceOptions,
   type StandardSchemaV1,
   type Stats,
@@ -74,9 +80,11 @@ export {
 export { authenticatedFetch } from './authenticated-fetch.ts'
 export { authorizationCode, type BrowserOptions } from './authorization-code.ts'
 export { browserUserAgent } from './browser-user-agent.ts'
+export { handleFrontChannelLogout } from './front-channel-logout.ts'
 export { indexedDBStore } from './indexed-db-store.ts'
 export { loginOnce } from './login-once.ts'
 export { loginWithPopup, type PopupLoginOptions } from './popup-login.ts'
 export { refreshToken } from './refresh-token.ts'
 export { returnAddress } from './return-address.ts'
 export { sessionTransactions } from './session-transactions.ts'
+export { type IdleOptions, signOutWhenIdle } from './sign-out-when-idle.ts'

@@ -1,4 +1,4 @@
-import { StoreError } from '@keyturn/browser'
+import { dpop, StoreError } from '@keyturn/browser'
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest'
 import { commands } from 'vitest/browser'
 import { rejection, startApp } from './sign-in.ts'
@@ -83,6 +83,17 @@ for (const [how, block] of Object.entries(blocked)) {
     await auth[Symbol.asyncDispose]()
   })
 }
+
+test.each(['is missing', 'is full'])('IndexedDB %s: a key lives in memory too, and no login names it', async (how) => {
+  blocked[how]?.()
+  const { auth, visited, signIn } = startApp(issuer, { clientId: 'spa-dpop', dpop: dpop() })
+  await signIn()
+  expect(new URL(visited[0] ?? '').searchParams.has('dpop_jkt')).toBe(false)
+  const token = await auth.getAccessToken()
+  expect(await auth.getAccessToken({ rejectedToken: token })).not.toBe(token)
+  expect(await auth.getTokenSet()).toMatchObject({ tokenType: 'DPoP' })
+  await auth[Symbol.asyncDispose]()
+})
 
 test('a database that hangs: however long that lasts, no refresh token is spent twice', async () => {
   blocked['never opens']?.()

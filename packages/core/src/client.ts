@@ -11,7 +11,7 @@ import { ours } from './renewal-errors.ts'
 import { secureUrl } from './secure-url.ts'
 import { answerOf, clockSkew, type EndpointAnswer, refusal, secretsOf } from './server-answers.ts'
 import type { StoredKey } from './session-record.ts'
-import { lifetimeOf, normalizedTokenResponse } from './token-response.ts'
+import { lifetimeOf, normalizedTokenResponse, refreshTokenExpiresAt } from './token-response.ts'
 import type { Issued } from './token-set.ts'
 
 /** What a token request may bring along. */
@@ -156,6 +156,7 @@ export class Client {
         scope: result.scope || undefined,
         authorizationDetails: detailsIn(json?.authorization_details),
         refreshToken: result.refresh_token,
+        refreshTokenExpiresAt: refreshTokenExpiresAt(json, issuedAt),
         ...(await identityIn(result, this.clientId, checks.refreshed, async (claims) => {
           await verify?.(tokens, result)
           return this.inTime(() => accepted(claims, this.#options.claims))

@@ -24,7 +24,8 @@ export async function discover(
     const location = response.headers.get('location')
     // A browser does not tell where a redirect leads: it follows by itself, and says afterwards where it arrived.
     if (hops > 0 && status === 0) return found(url, 0, 'follow')
-    const target = URL.parse(location ?? response.url, url)
+    // Where no redirect was followed `fetch` alone decides at which address a server is reached.
+    const target = URL.parse(location ?? (redirect === 'follow' ? response.url : ''), url)
     if (target?.origin !== origin) return undefined
     if (hops > 0 && status >= 300 && location !== null) return found(target.href, hops - 1)
     return status === 200 ? json : undefined

@@ -31,6 +31,8 @@ export type OAuthErrorCode =
   | 'login-repeated'
   | 'popup-blocked'
   | 'popup-closed'
+  // what others send
+  | 'invalid-logout-token'
 
 /** What an error carries besides its message. */
 export interface OAuthErrorDetails {

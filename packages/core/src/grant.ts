@@ -19,8 +19,7 @@ export async function completed(request: () => Promise<TokenSet & Pick<Issued, '
   const tokenSet = await request().catch((error) => {
     throw ours(error)
   })
-  // What is bound to a key comes with that: it is never sent without a proof.
-  if (!isSendable(tokenSet?.accessToken) || (tokenSet.tokenType === 'DPoP' && !tokenSet.key)) {
+  if (!isSendable(tokenSet?.accessToken)) {
     throw new TokenUnavailableError('invalid-response', 'The grant yielded no access token')
   }
   const { expiresAt, tokenType, claims } = tokenSet

@@ -52,9 +52,20 @@ export { type RequestObject, requestObject } from './grants/request-object.ts'
 export type { UserAgent } from './grants/user-agent.ts'
 export { type IdTokenSignature, idTokenSignature } from './id-token-signature.ts'
 export { LocalLocks } from './lock.ts'
+export { type LoggedOut, type LogoutTokenVerifier, logoutTokenVerifier } from './logout-token.ts'
 export { memoryStore } from './memory-store.ts'
 export type { DPoP, ProofOfPossession } from './proof-of-possession.ts'
-export type { Failure, SessionEnd, SessionRecord, StoredKey, StoredToken, TimelineEvent } from './session-record.ts'
+export type { Revocation, RevocationContext, RevocationOutbox, Revocations } from './revocation.ts'
+export { revocationOutbox } from './revocation-outbox.ts'
+export type {
+  Failure,
+  SessionEnd,
+  SessionRecord,
+  SignOut,
+  StoredKey,
+  StoredToken,
+  TimelineEvent,
+} from './session-record.ts'
 export type { SessionSnapshot } from './session-snapshot.ts'
 export type { PrivateJwk, SigningAlgorithm, SigningKeyMaterial } from './signing-key.ts'
 export type { GrantKind, SourceOptions, Stats } from './source-options.ts'

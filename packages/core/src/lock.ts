@@ -14,8 +14,7 @@ export class LocalLocks {
   async run<T>(key: string, critical: (lease: Lease) => Promise<T>, duration: number = DEFAULT_LEASE): Promise<T> {
     const { promise: released, resolve: release } = Promise.withResolvers<void>()
     const before = this.#tails.get(key)
-    const tail = before === undefined ? released : before.then(() => released)
-    this.#tails.set(key, tail)
+    this.#tails.set(key, released) // not before `before` is, for each waits for the one before it
     await before
     let held = true
     const end = () => {
@@ -29,7 +28,7 @@ export class LocalLocks {
     } finally {
       clearTimeout(timer)
       end()
-      if (this.#tails.get(key) === tail) this.#tails.delete(key)
+      if (this.#tails.get(key) === released) this.#tails.delete(key)
     }
   }
 }

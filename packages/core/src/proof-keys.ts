@@ -27,7 +27,6 @@ export class ProofKeys {
   /** The key for the next session: from the store, else made, and then all adopt what was written there first. */
   next(): Promise<ProofKey> {
     this.#next ??= this.#found().catch((cause) => {
-      this.#next = undefined // the store may work again
       this.isKept = false
       this.#source.warnings.degraded('the key for DPoP could not be stored and lives in memory', cause)
       return this.#own()
@@ -35,7 +34,7 @@ export class ProofKeys {
     return this.#next
   }
 
-  /** The same, looked for anew: storage may have been cleared since. */
+  /** The same, looked for anew: storage may have been cleared since, or work again. */
   lookedFor(): Promise<ProofKey> {
     this.#next = undefined
     return this.next()
@@ -49,9 +48,10 @@ export class ProofKeys {
   }
 
   async #found(): Promise<ProofKey> {
-    const { store, identity } = this.#source
+    const { issuer, clientId, sessionKey = 'default', store } = this.#source.options
+    const { name: grant, principal } = this.#source.kind
     if (!store?.keys) return this.#own()
-    const name = `${(await identity()).key} next`
+    const name = JSON.stringify([issuer, clientId, grant, principal ? await principal() : sessionKey, 'DPoP'])
     const late = () => new StoreError(`The token store did not answer within ${STORAGE_TIMEOUT} ms`)
     return within(STORAGE_TIMEOUT, late, async () => {
       for (let tries = 0; tries < 3; tries++) {
@@ -69,7 +69,7 @@ export class ProofKeys {
   }
 
   #own(): Promise<ProofKey> {
-    this.#made ??= newProofKey(this.#source.store?.keys).then((key) => {
+    this.#made ??= newProofKey(this.#source.options.store?.keys).then((key) => {
       this.#held.set(key.stored.thumbprint, key)
       return key
     })

@@ -8,15 +8,19 @@ export type DPoP = (source: BoundSource) => ProofOfPossession
 
 /** The source whose tokens are bound. */
 export interface BoundSource {
-  readonly store: TokenStore | undefined
+  readonly options: {
+    readonly issuer: string
+    readonly clientId: string
+    readonly sessionKey?: string | undefined
+    readonly store?: TokenStore | undefined
+  }
   readonly kind: {
+    readonly name: string
+    readonly principal?: (() => string | Promise<string>) | undefined
     /** Whether it yields a token without a person. */
     readonly asksAgain: boolean
   }
-  /** Where its session is kept. */
-  readonly identity: () => Promise<{ readonly key: string }>
-  /** Gives a token for what is wanted, and the record of the session that it is of. */
-  readonly tokenFor: (wanted: AccessTokenRequest) => Promise<[{ stored: StoredToken }, { base: SessionRecord }]>
+  readonly tokenFor: TokenFor
   readonly warnings: {
     warn(message: string): void
     /** What went wrong with the storage. */
@@ -24,14 +28,15 @@ export interface BoundSource {
   }
 }
 
+/** Gives a token for what is wanted, and the record of the session that it is of. */
+export type TokenFor = (wanted: AccessTokenRequest) => Promise<[{ stored: StoredToken }, { base: SessionRecord }]>
+
 /** Shows one authorization server, and the APIs, that a source has the key that its tokens are bound to (RFC 9449). */
 export interface ProofOfPossession {
   /** Where the source's sessions are kept. */
   readonly store: TokenStore | undefined
   /** Names the key to an authorization request (RFC 9449 section 10); `undefined` where a login may come back without it. */
   thumbprint(): Promise<string | undefined>
-  /** What is left of what a store held where that is a session whose key is gone; else `undefined`. */
-  withoutKey(found: unknown): Promise<SessionRecord | undefined>
   /** Adds the proof to a token request (RFC 9449 section 5). Default: with the key for the next session. */
   prove(url: URL, headers: Headers, key: StoredKey | undefined): Promise<StoredKey>
   /** Learns from the answer; gives whether it was the proof that was refused, and another one may pass (RFC 9449 section 8). */

@@ -139,7 +139,7 @@ async function save(
   event: 'issued' | 'renewed',
 ): Promise<HeldToken> {
   const { session, tokenKey, isCurrent, storeError } = renewal
-  const { counts, client, degraded } = session.options
+  const { counts, revoke, degraded } = session.options
   let next = told(succeeded(before, tokenKey, tokenSet), event)
   for (let tries = 0; tries < 3 && isCurrent(); tries++) {
     if (storeError) session.keep(next)
@@ -160,11 +160,7 @@ async function save(
     next = { ...next, version: session.base.version }
   }
   if (session.record && !session.record.ended) throw lostLease()
-  if (tokenSet.refreshToken) {
-    await client.revoke(tokenSet.refreshToken, 'refresh_token').catch((error) => {
-      degraded('a refresh token that came after the end of its session could not be revoked', error)
-    })
-  }
+  if (tokenSet.refreshToken) await revoke({ ...before, refreshToken: tokenSet.refreshToken })
   throw sessionEnded('signed-out')
 }
 

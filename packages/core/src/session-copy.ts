@@ -73,10 +73,9 @@ export class SessionCopy {
   /** Makes what the store holds the copy. Rejects with a `StoreError`, and leaves the copy as it is. */
   async load(): Promise<void> {
     const { initial } = await this.identity()
-    const { store, options } = this
+    const { store } = this
     const began = ++this.#step
     const found = store && (await this.#storage('read', (key) => store.get(key)))
-    const withoutKey = await options.client.possession?.withoutKey(found)
     if (began < this.#changed) return this.load() // it may have been read before that happened
     this.#changed = began
     let mended = false
@@ -94,8 +93,12 @@ export class SessionCopy {
       if (parsed && this.#owned) this.store = undefined
       this.#take({ ...(this.record ?? initial), version })
     } else {
-      const record = { ...(withoutKey ?? parsed ?? this.#withoutRecord(found) ?? emptyRecord()), version }
+      const record = { ...(parsed ?? this.#withoutRecord(found) ?? emptyRecord()), version }
       this.#take(record)
+      // A sibling may have had success where this one was refused.
+      for (const [scope, { failure }] of this.failed) {
+        if (Number(record.lastSuccessAt) > failure.at) this.failed.delete(scope)
+      }
       this.#owned ||= parsed !== undefined
       if (mended && parsed) await this.write(record)
     }

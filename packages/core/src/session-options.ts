@@ -24,6 +24,10 @@ export interface SessionOptions {
   readonly counts: { renewals: number; failures: number }
   /** Called after every change, never under the lock. */
   readonly changed: () => void
+  /** Has the tokens of a record that is not to be kept revoked. */
+  readonly revoke: (record: SessionRecord) => Promise<void>
+  /** Called before anything is sent by itself; may end the session. */
+  readonly guard: () => void
   readonly warn: (message: string) => void
   /** Told what went wrong with the storage, without the app noticing otherwise. */
   readonly degraded: (what: string, cause?: unknown) => void

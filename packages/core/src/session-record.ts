@@ -33,14 +33,28 @@ export interface Failure {
 
 /** Why and when a session ended. */
 export interface SessionEnd {
-  /** `signed-out`: by `logout()` or `revoke()`; `refused`: the server refused the refresh token; `rotation-lost`: it refused one whose last answer never arrived; `expired`: nothing to renew with; `storage-cleared`, `damaged`: the stored session is gone or unreadable; `key-lost`: the key that it is bound to is gone. */
-  readonly reason: 'signed-out' | 'refused' | 'rotation-lost' | 'expired' | 'storage-cleared' | 'damaged' | 'key-lost'
+  /** `signed-out`: by `logout()` or `revoke()`; `idle`: nobody was there for as long as the app allows; `refused`: the server refused the refresh token; `rotation-lost`: it refused one whose last answer never arrived; `expired`: nothing to renew with; `storage-cleared`, `damaged`: the stored session is gone or unreadable; `key-lost`: the key that it is bound to is gone. */
+  readonly reason:
+    | 'signed-out'
+    | 'idle'
+    | 'refused'
+    | 'rotation-lost'
+    | 'expired'
+    | 'storage-cleared'
+    | 'damaged'
+    | 'key-lost'
   /** `user`: here; `another`: another tab or process that shares the store. */
   readonly origin: 'user' | 'another' | 'server' | 'storage'
   /** The server's error code. */
   readonly error?: string | undefined
   readonly lastSuccessAt?: number | undefined
   readonly at: number
+}
+
+/** Why somebody ends a session; default: `signed-out` by the `user`. */
+export interface SignOut {
+  readonly reason?: 'signed-out' | 'idle' | undefined
+  readonly origin?: 'user' | 'server' | undefined
 }
 
 /** One line of a session's story; never a secret. */
@@ -73,6 +87,8 @@ export interface SessionRecord {
   readonly lastSuccessAt?: number | undefined
   /** When this session began: with its first token. */
   readonly startedAt?: number | undefined
+  /** Until when the server says that the refresh token is good. */
+  readonly refreshTokenExpiresAt?: number | undefined
   readonly timeline?: readonly TimelineEvent[] | undefined
 }
 
@@ -116,6 +132,8 @@ export function succeeded(record: SessionRecord, tokenKey: string, tokenSet: Iss
     key: tokenSet.key,
     lastSuccessAt: issuedAt,
     startedAt: record.startedAt ?? issuedAt,
+    refreshTokenExpiresAt:
+      tokenSet.refreshTokenExpiresAt ?? (tokenSet.refreshToken ? undefined : record.refreshTokenExpiresAt),
   }
 }
 
@@ -123,12 +141,6 @@ export function succeeded(record: SessionRecord, tokenKey: string, tokenSet: Iss
 export function ended(record: SessionRecord, end: SessionEnd): SessionRecord {
   const { version, seed, timeline } = record
   return told({ format: 1, version, tokens: {}, seed, timeline, ended: end }, 'ended', end.reason, end.at)
-}
-
-/** What is told of a token, and of the session that it is of. */
-export function tokenSetOf({ accessToken, ...rest }: StoredToken, { claims, idToken }: SessionRecord): object {
-  const secrets = { accessToken: { value: accessToken }, idToken: { value: idToken } }
-  return Object.defineProperties({ ...rest, claims }, secrets)
 }
 
 /** What to revoke of a session: a refresh token takes its access tokens with it (RFC 7009 section 2.1). */
@@ -174,7 +186,7 @@ function checkedRecord(input: Record<string, unknown>): SessionRecord | undefine
     isOptional(claims, isText(Object(claims).sub)) &&
     isOptional(end, isText(Object(end).reason) && isTime(Object(end).at))
   if (!isSound) return undefined
-  const times = ['refusals', 'sending', 'lastSuccessAt', 'startedAt'].map((name) => {
+  const times = ['refusals', 'sending', 'lastSuccessAt', 'startedAt', 'refreshTokenExpiresAt'].map((name) => {
     return [name, isTime(input[name]) ? input[name] : undefined]
   })
   return {

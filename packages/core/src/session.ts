@@ -7,7 +7,7 @@ import { lostLease } from './renewal-errors.ts'
 import { PROBE_INTERVAL } from './renewal-policy.ts'
 import { SessionCopy } from './session-copy.ts'
 import type { Wanted } from './session-options.ts'
-import { emptyRecord, ended, type SessionRecord, succeeded, told } from './session-record.ts'
+import { emptyRecord, ended, type SessionRecord, type SignOut, succeeded, told } from './session-record.ts'
 import type { Issued } from './token-set.ts'
 import type { AccessTokenRequest } from './token-source.ts'
 
@@ -92,10 +92,11 @@ export class Session extends SessionCopy {
   }
 
   /** Ends the session here at once, then in the store; resolves with the records that it had, for their tokens to be revoked. */
-  async signOut(): Promise<SessionRecord[]> {
+  async signOut(why?: SignOut): Promise<SessionRecord[]> {
     const here = this.record
     const at = Date.now()
-    const end = { reason: 'signed-out', origin: 'user', at, lastSuccessAt: here?.lastSuccessAt } as const
+    const { reason = 'signed-out', origin = 'user' } = why ?? {}
+    const end = { reason, origin, at, lastSuccessAt: here?.lastSuccessAt }
     this.keep(ended(here ?? emptyRecord(), end), at)
     this.known = true
     this.#settled()
@@ -213,7 +214,8 @@ export class Session extends SessionCopy {
 
   /** What the timer is for: saves what could not be saved, and renews for those who look or have asked. */
   #act(): void {
-    const { own, watched } = this.options
+    const { own, watched, guard } = this.options
+    guard()
     const held = this.held.get(own.tokenKey)
     if (this.unsaved) void settledWithin(LAST_SAVE, this.save()).then(() => this.#settled())
     else if (held?.until('should')) this.#schedule()

@@ -1,6 +1,7 @@
 import type { Client } from './client.ts'
 import type { ClientOptions } from './client-options.ts'
 import type { DPoP } from './proof-of-possession.ts'
+import type { RevocationOutbox } from './revocation.ts'
 import type { SessionRecord } from './session-record.ts'
 import type { TokenStore } from './token-store.ts'
 
@@ -20,9 +21,14 @@ export interface SourceOptions extends ClientOptions {
   sessionKey?: string | undefined
   /**
    * The `client` of another source that has the same issuer, client and authentication: metadata, keys and what the server
-   * refused are then known to both, and their token requests are counted together. Default: its own.
+   * refused are then known to both, and their token requests are counted together. Not with `dpop`. Default: its own.
    */
   client?: Client | undefined
+  /**
+   * `revocationOutbox()`: a sign-out that the server cannot be told of is finished later. Default: it is, but for
+   * `authorizationCode` in a page, where the server is told once.
+   */
+  outbox?: RevocationOutbox | undefined
   /** Told, once each, what does not break anything yet and should be known. Default: `console.warn`. */
   onWarning?: ((message: string) => void) | undefined
 }

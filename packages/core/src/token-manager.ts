@@ -2,10 +2,12 @@ import { Client } from './client.ts'
 import { OAuthError } from './errors.ts'
 import type { Grant } from './grant.ts'
 import type { HeldToken } from './held-token.ts'
+import { Listeners } from './listeners.ts'
 import { drawFactor } from './renewal-policy.ts'
+import { type Revocations, revocations } from './revocation.ts'
 import { Session } from './session.ts'
 import type { Wanted } from './session-options.ts'
-import { revocable, type SessionRecord, type TimelineEvent, tokenSetOf } from './session-record.ts'
+import type { SessionRecord, SignOut, TimelineEvent } from './session-record.ts'
 import { type SessionSnapshot, snapshotOf } from './session-snapshot.ts'
 import type { GrantKind, SourceOptions, Stats } from './source-options.ts'
 import { tokenKeyOf } from './token-parameters.ts'
@@ -29,11 +31,14 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
   readonly #factor: number = drawFactor()
   readonly #own: Wanted
   readonly #session: Session
+  readonly #revocations: Revocations
   /** Those of other tokens, where every token is on its own. */
   readonly #others = new Map<string, Session>()
-  readonly #listeners = new Set<{ listener: () => void }>()
+  readonly #listeners = new Listeners((message) => this.warnings.warn(message))
   readonly #counts = { renewals: 0, failures: 0 }
   protected readonly warnings: Warnings
+  /** Called before a token is handed out, and before one is renewed by itself; may end the session. Must not throw. */
+  guard: (() => void) | undefined
   #held: HeldToken | undefined
   #snapshot: SessionSnapshot<C> = Object.freeze({ status: 'unknown' })
   #served = 0
@@ -43,31 +48,35 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
     options: SourceOptions,
     kind: GrantKind = { name: 'custom', oneSession: false, asksAgain: true },
   ) {
-    const { scope, resource, parameters, store, client = new Client(options), onWarning } = options
+    const { scope, resource, parameters, store, client = new Client(options), outbox = revocations } = options
     this.#grant = grant
     this.#options = options
     this.#kind = kind
-    this.warnings = new Warnings(onWarning)
+    this.warnings = new Warnings(options.onWarning)
     this.#client = client
     if (store && [store.get, store.replace, store.lock].some((method) => typeof method !== 'function')) {
       throw new OAuthError('invalid-options', 'store is no TokenStore', { fix: 'Give store get, replace and lock.' })
     }
-    const possession = options.dpop?.({
-      store,
-      kind,
-      identity: () => this.#session.identity(),
-      tokenFor: (wanted) => this.#token(wanted),
-      warnings: this.warnings,
-    })
-    this.#client.possession = possession
-    Object.assign(this, possession?.signing)
+    if (options.client && (options.dpop || client.possession)) {
+      throw new OAuthError('invalid-options', 'dpop needs a client of its own', { fix: 'Leave out client.' })
+    }
+    client.possession = options.dpop?.({ options, kind, tokenFor: this.#guarded, warnings: this.warnings })
+    Object.assign(this, client.possession?.signing)
     const request = { scope, resource, parameters }
     this.#own = { request, tokenKey: tokenKeyOf(request) }
     this.#session = this.#sessionFor(this.#own)
+    this.#revocations = outbox({
+      client: this.#client,
+      store,
+      sessions: () => this.#sessions().map(({ base }) => base),
+      degraded: (what, cause) => this.warnings.degraded(what, cause),
+      warn: (message) => this.warnings.warn(message),
+    })
   }
 
   /** A token that is valid now. Rejects with an `OAuthError`, or with the reason of an aborted `signal`. */
   getAccessToken(request?: AccessTokenRequest): Promise<string> {
+    this.guard?.()
     const held = this.#held
     if (request === undefined && held?.isFresh(this.#session.drift)) {
       this.#served++
@@ -79,8 +88,11 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
 
   /** The same, with what is known of the token. */
   async getTokenSet(request?: AccessTokenRequest): Promise<IssuedTokenSet<C>> {
-    const [{ stored }, { base }] = await this.#token(request)
-    return tokenSetOf(stored, base) as IssuedTokenSet<C> // by the option `claims`
+    const [{ stored }, { base }] = await this.#guarded(request)
+    const { accessToken, ...rest } = stored
+    const { claims, idToken, refreshTokenExpiresAt } = base
+    const secrets = { accessToken: { value: accessToken }, idToken: { value: idToken } }
+    return Object.defineProperties({ ...rest, refreshTokenExpiresAt, claims }, secrets) as IssuedTokenSet<C>
   }
 
   /** Who is signed in, as far as is known: one frozen object, replaced only on change. */
@@ -92,20 +104,16 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
 
   /** Calls `listener` after every change of `session`; returns the way to stop that. Needs no `this`. */
   readonly subscribe = (listener: () => void): (() => void) => {
-    const subscription = { listener }
-    this.#listeners.add(subscription)
     void this.#session.ready()
-    return () => {
-      this.#listeners.delete(subscription)
-    }
+    return this.#listeners.add(listener)
   }
 
   /**
    * Forgets every token, here at once and then in the store, and has them revoked (RFC 7009). Where the server cannot be
-   * told, that is reported as a warning: nobody can use the session here any more.
+   * told, `outbox` has it told later; without one that is a warning: nobody can use the session here any more.
    */
-  async revoke(): Promise<void> {
-    const { revoked } = await this.end()
+  async revoke(why?: SignOut): Promise<void> {
+    const { revoked } = await this.end(why)
     await revoked
   }
 
@@ -127,7 +135,7 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
 
   /** Stops timers and channels. */
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const session of this.#sessions()) session.dispose()
+    for (const part of [this.#revocations, ...this.#sessions()]) part.dispose?.()
   }
 
   /** The client at the authorization server, for whatever else is asked there. */
@@ -136,7 +144,7 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
   }
 
   protected wake(): void {
-    void this.#session.wake()
+    void this.#session.wake().then(() => this.#revocations.flush?.(true))
   }
 
   protected ready(): Promise<void> {
@@ -146,6 +154,7 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
   /** A sign-in takes the place of whatever session there was. */
   protected async begin(tokenSet: Issued): Promise<void> {
     await this.#session.begin(tokenSet)
+    void this.#revocations.flush?.()
     if (tokenSet.refreshToken === undefined) {
       this.warnings.warn(
         'The server gave no refresh token: the session ends with its access token. Ask for scope offline_access.',
@@ -154,13 +163,18 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
   }
 
   /** Ends all sessions; resolves when the store knows, with what they held and the revocation under way. */
-  protected async end(): Promise<{ records: SessionRecord[]; revoked: Promise<void> }> {
-    const records = (await Promise.all(this.#sessions().map((session) => session.signOut()))).flat()
-    return { records, revoked: this.#revoke(records) }
+  protected async end(why?: SignOut): Promise<{ records: SessionRecord[]; revoked: Promise<void> }> {
+    const records = (await Promise.all(this.#sessions().map((session) => session.signOut(why)))).flat()
+    return { records, revoked: this.#revocations.revoke(records) }
   }
 
   #sessions(): Session[] {
     return [this.#session, ...this.#others.values()]
+  }
+
+  readonly #guarded = (request?: AccessTokenRequest): Promise<[HeldToken, Session]> => {
+    this.guard?.()
+    return this.#token(request)
   }
 
   async #token(request: AccessTokenRequest = {}): Promise<[HeldToken, Session]> {
@@ -187,7 +201,7 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
 
   /** The caller's wishes, completed with the source's own. */
   #wanted({ scope, resource, parameters }: AccessTokenRequest): Wanted {
-    const { request: own } = this.#own
+    const own = this.#own.request
     const request = {
       scope: scope ?? own.scope,
       resource: resource ?? own.resource,
@@ -204,8 +218,8 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
     const { store } = client.possession ?? this.#options
     const identify = async () => {
       const whose = principal ? await principal() : sessionKey
-      const differs = [...(oneSession ? [] : [own.tokenKey]), ...(client.possession ? ['DPoP'] : [])]
-      return { key: JSON.stringify([issuer, clientId, name, whose, ...differs]), initial: await initial?.() }
+      const key = JSON.stringify([issuer, clientId, name, whose, ...(oneSession ? [] : [own.tokenKey])])
+      return { key, initial: await initial?.() }
     }
     return new Session({
       client,
@@ -217,34 +231,20 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
       own,
       counts: this.#counts,
       changed: () => this.#changed(),
+      revoke: (record) => this.#revocations.revoke([record]),
       degraded: (what, cause) => this.warnings.degraded(what, cause),
       warn: (message) => this.warnings.warn(message),
+      guard: () => this.guard?.(),
       watched: () => this.#listeners.size > 0,
     })
-  }
-
-  async #revoke(records: SessionRecord[]): Promise<void> {
-    const tokens = new Map(records.flatMap(revocable))
-    // A sign-in may have overtaken the sign-out.
-    for (const { base } of this.#sessions()) for (const [token] of revocable(base)) tokens.delete(token)
-    const failed = ({ message }: Error) => this.warnings.warn(`A token could not be revoked: ${message}`)
-    await Promise.all([...tokens].map(([token, kind]) => this.#client.revoke(token, kind).catch(failed)))
   }
 
   #changed(): void {
     this.#held = this.#session.held.get(this.#own.tokenKey)
     const snapshot = snapshotOf(this.#session) as SessionSnapshot<C> // by the option `claims`
     if (JSON.stringify(snapshot) === JSON.stringify(this.#snapshot)) return
+    if (this.#snapshot.status === 'unknown') void this.#revocations.flush?.() // what the last run could not finish
     this.#snapshot = Object.freeze(snapshot)
-    for (const subscription of this.#listeners) queueMicrotask(() => this.#tell(subscription))
-  }
-
-  #tell(subscription: { listener: () => void }): void {
-    if (!this.#listeners.has(subscription)) return
-    try {
-      subscription.listener()
-    } catch (error) {
-      this.warnings.warn(`A listener failed: ${Object(error).message}`)
-    }
+    this.#listeners.tell()
   }
 }

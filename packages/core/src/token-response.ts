@@ -7,6 +7,15 @@ export function lifetimeOf(expiresIn: unknown): number {
   return seconds > 0 ? Math.min(Math.max(seconds, 1), MAX_LIFETIME) : DEFAULT_LIFETIME
 }
 
+/** When the refresh token of an answer ends, where that is told; Keycloak says 0 of one that does not. */
+export function refreshTokenExpiresAt(
+  json: Record<string, unknown> | null | undefined,
+  now: number,
+): number | undefined {
+  const seconds = Number(json?.refresh_expires_in ?? json?.refresh_token_expires_in)
+  return seconds > 0 && seconds < MAX_LIFETIME ? now + seconds * 1000 : undefined
+}
+
 /** Whether it is a token that a header can carry (RFC 6749 appendix A.12). */
 export function isSendable(token: unknown): token is string {
   return typeof token === 'string' && /^[ -~]+$/.test(token)

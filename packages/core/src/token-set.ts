@@ -15,6 +15,8 @@ export interface TokenSet {
   /** What the server says was granted (RFC 9396 section 7). */
   authorizationDetails?: readonly AuthorizationDetail[] | undefined
   refreshToken?: string | undefined
+  /** Where the server tells it, epoch milliseconds. */
+  refreshTokenExpiresAt?: number | undefined
   idToken?: string | undefined
   /** The validated claims of the ID token (OpenID Connect Core section 2). */
   claims?: Claims | undefined
@@ -43,6 +45,11 @@ export interface IssuedTokenSet<C extends Claims = Claims> {
   readonly scope?: string | undefined
   /** What the server says was granted (RFC 9396 section 7). */
   readonly authorizationDetails?: readonly AuthorizationDetail[] | undefined
+  /**
+   * Until when the refresh token can be used, where the server says so (`refresh_expires_in` or
+   * `refresh_token_expires_in`), epoch milliseconds of this machine's clock. Told, and acted on by nobody.
+   */
+  readonly refreshTokenExpiresAt?: number | undefined
   readonly idToken?: string | undefined
   readonly claims?: C | undefined
 }

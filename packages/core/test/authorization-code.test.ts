@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { authorizationCode, memoryStore, memoryTransactions, OAuthError, StoreError } from '@keyturn/core'
+import { authorizationCode, dpop, memoryStore, memoryTransactions, OAuthError, StoreError } from '@keyturn/core'
 import { expect, test } from 'vitest'
 import { comeBack, FakePage, ISSUER, REDIRECT_URI, rejection, SignInServer, startApp } from './sign-in-server.ts'
 
@@ -200,4 +200,27 @@ test('two sources with one client discover once, and each has its own session', 
   expect(one.server.requests.filter(({ path }) => path.startsWith('/.well-known/'))).toHaveLength(1)
   expect(one.auth.session.status).toBe('signedIn')
   expect(other.auth.session.status).toBe('unknown')
+})
+
+test('a client whose tokens are bound to a key is shared with nobody', () => {
+  const bound = startApp({ dpop: dpop() }).auth
+  for (const options of [{ client: bound.client }, { client: startApp().auth.client, dpop: dpop() }]) {
+    expect(() => startApp(options)).toThrow('dpop needs a client of its own')
+  }
+})
+
+test('a sign-in with a refresh token is renewable, and nothing is warned of', async () => {
+  const app = startApp()
+  await comeBack(app)
+  await app.auth.handleCallback()
+  expect(app.auth.session).toMatchObject({ status: 'signedIn', renewable: true })
+  expect(app.auth.explain()).toEqual([{ at: expect.any(Number), event: 'issued', detail: 'signed in' }])
+  expect(app.warnings).toEqual([])
+})
+
+test('on a load that no login came back with, the session is known when that has been found', async () => {
+  const { auth } = startApp()
+  expect(auth.session.status).toBe('unknown')
+  expect(await auth.handleCallback()).toBeUndefined()
+  expect(auth.session.status).toBe('signedOut')
 })

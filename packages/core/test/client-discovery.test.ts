@@ -182,3 +182,33 @@ test('a real refused connection is a typed failure of the network', async () => 
   const gone = `http://127.0.0.1:${new URL(origin).port === '1' ? 2 : 1}`
   expect(await rejection(worker(gone).getAccessToken())).toMatchObject({ code: 'network', retryable: true })
 })
+
+test('in a container the server is reached at another address: endpoints by metadata, and the issuer is still checked', async () => {
+  const issuer = 'https://login.example.com' // what browsers see, and tokens say
+  const inside = await serverWith({ '/realm': () => ({ body: metadata(issuer) }) })
+  /** Discovery goes to the address inside, the rest where the overlay says. */
+  const through: typeof fetch = (input, init) => {
+    const { href, pathname } = new URL(String(input))
+    return fetch(pathname.startsWith('/.well-known/') ? `${inside.origin}/realm` : href, init)
+  }
+  const overlay = { token_endpoint: `${inside.origin}/token` }
+  const reached = clientCredentials({
+    ...{ issuer, clientId: 'worker', clientSecret: 'secret' },
+    ...{ fetch: through, metadata: overlay },
+  })
+  expect(await reached.getAccessToken()).toBe('good')
+  expect(inside.paths()).toEqual(['/realm', '/token'])
+
+  const alone = { discovery: false, metadata: overlay } as const
+  const without = clientCredentials({ issuer, clientId: 'worker', clientSecret: 'secret', ...alone })
+  expect(await without.getAccessToken()).toBe('good')
+
+  const foreign = await serverWith({ '/realm': () => ({ body: metadata('https://evil.example') }) })
+  const misled: typeof fetch = (_, init) => fetch(`${foreign.origin}/realm`, init)
+  const other = clientCredentials({
+    ...{ issuer, clientId: 'worker', clientSecret: 'secret' },
+    ...{ fetch: misled, metadata: { token_endpoint: `${foreign.origin}/token` } },
+  })
+  expect(await rejection(other.getAccessToken())).toMatchObject({ code: 'issuer-mismatch' })
+  expect(foreign.paths()).toEqual(['/realm'])
+})

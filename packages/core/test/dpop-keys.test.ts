@@ -73,6 +73,23 @@ test('the key goes with the session: another source that shares the store proves
   }
 })
 
+test('a session stays with its key, though the next one has another', async () => {
+  const { store, change } = openStore()
+  const { options } = optionsWith(store)
+  const token = await password({ ...options, ...ada }).getAccessToken()
+  const key = lastKey()
+  await change((record) => (record.refreshToken ? { ...record, version: record.version + 1 } : undefined))
+  const later = password({ ...options, ...ada, dpop: dpop() })
+  const sign = async () => {
+    const signed = await later.authorize?.({ method: 'GET', url: 'https://api.example/' })
+    await server.fetch('https://api.example/', { headers: signed?.headers ?? {} })
+  }
+  await sign()
+  expect(lastKey()).toBe(key)
+  await later.getAccessToken({ rejectedToken: token })
+  expect(lastKey()).toBe(key)
+})
+
 test('sources that begin at once adopt one key', async () => {
   const { options } = optionsWith(memoryStore())
   const before = server.proofs.length
@@ -140,6 +157,7 @@ test('a grant that can ask again does so with another key', async () => {
   await later.getAccessToken()
   expect(lastKey()).not.toBe(lost)
   expect(server.tokenRequests.at(-1)?.get('grant_type')).toBe('password')
+  expect(later.explain().map(({ event }) => event)).not.toContain('ended')
   await later.getAccessToken({ rejectedToken: await later.getAccessToken() })
   expect(server.tokenRequests.at(-1)?.get('grant_type')).toBe('refresh_token')
 })
@@ -211,9 +229,36 @@ test('the authorization request names the key, pushed or not, and a page that is
   }
 })
 
+test('storage that was cleared meanwhile gets the key of the next login again', async () => {
+  const { store, change } = openStore()
+  const app = startApp({ dpop: dpop(), store })
+  await app.auth.login()
+  await change(() => undefined)
+  await app.auth.login()
+  const jkt = new URL(app.page.lastVisited).searchParams.get('dpop_jkt')
+  const reloaded = startApp({ dpop: dpop(), store })
+  await reloaded.auth.login()
+  expect(new URL(reloaded.page.lastVisited).searchParams.get('dpop_jkt')).toBe(jkt)
+})
+
 test('the authorization request names no key that the login would come back without', async () => {
   const failing = () => Promise.reject(new Error('blocked'))
   const app = startApp({ dpop: dpop(), store: { ...memoryStore(), get: failing, replace: failing } })
   await app.auth.login()
   expect(new URL(app.page.lastVisited).searchParams.has('dpop_jkt')).toBe(false)
+})
+
+test('a session that has no key yet, because its first request failed, is not lost', async () => {
+  const { store, records } = openStore()
+  let isDown = true
+  const fetch: typeof server.fetch = async (input, init) =>
+    isDown && String(input).endsWith('/token') ? new Response(undefined, { status: 503 }) : server.fetch(input, init)
+  const { options } = optionsWith(store, { fetch })
+  server.bind('seed', undefined)
+  await rejection(refreshToken({ ...options, refreshToken: 'seed' }).getAccessToken())
+  expect((await records()).some(({ failures }) => failures)).toBe(true)
+  isDown = false
+  const later = refreshToken({ ...options, refreshToken: 'seed', dpop: dpop() })
+  expect(await rejection(later.getAccessToken())).toMatchObject({ code: 'server-error', retryable: true })
+  expect(later.session.status).toBe('signedIn')
 })

@@ -1,4 +1,13 @@
-import { authenticatedFetch, clientCredentials, dpop, password, refreshToken, type SourceOptions } from '@keyturn/core'
+import { inspect } from 'node:util'
+import {
+  authenticatedFetch,
+  clientCredentials,
+  dpop,
+  password,
+  refreshToken,
+  type SourceOptions,
+  TokenManager,
+} from '@keyturn/core'
 import { expect, test } from 'vitest'
 import { ProofServer } from './proof-server.ts'
 import { rejection } from './sign-in-server.ts'
@@ -83,15 +92,47 @@ test('a token that an API refuses is replaced, and the second attempt proves the
   expect(server.tokenRequests).toHaveLength(2)
 })
 
-test('nonces of the authorization server, of its UserInfo endpoint and of an API are each their own', async () => {
+test('nonces of the authorization server, of an API, and of one at the same origin are each their own', async () => {
   const { server, api, source } = start()
-  Object.assign(server.wantsNonce, { token: true, api: true })
+  const neighbour = authenticatedFetch(source, { apis: 'https://as.example/userinfo', fetch: server.fetch })
+  Object.assign(server.wantsNonce, { token: true, api: true, userinfo: true })
   expect((await api(API)).status).toBe(200)
+  expect((await neighbour('https://as.example/userinfo')).status).toBe(200)
   expect((await api(API)).status).toBe(200)
   await source.getAccessToken({ rejectedToken: await source.getAccessToken() })
   const nonces = server.proofs.map(({ claims }) => claims.nonce)
-  const [token, here] = ['nonce-token-0', 'nonce-api-0']
-  expect(nonces).toEqual([undefined, token, undefined, here, here, token])
+  const [token, here, there] = ['nonce-token-0', 'nonce-api-0', 'nonce-userinfo-0']
+  expect(nonces).toEqual([undefined, token, undefined, here, undefined, there, here, token])
+})
+
+test('of many servers those that were heard of longest ago are forgotten', async () => {
+  const { server, source } = start()
+  server.wantsNonce.api = true
+  const origins = Array.from({ length: 120 }, (_, n) => `https://api-${n}.example/`)
+  const api = authenticatedFetch(source, { apis: origins, fetch: server.fetch })
+  for (const url of origins) await api(url)
+  const before = server.proofs.length
+  expect((await api(origins[119] ?? '')).status).toBe(200)
+  expect((await api(origins[0] ?? '')).status).toBe(200)
+  expect(server.proofs.slice(before).map(({ claims }) => claims.nonce)).toEqual([
+    'nonce-api-0',
+    undefined,
+    'nonce-api-0',
+  ])
+})
+
+test('a challenge that is long and hostile holds nobody up', async () => {
+  const { source } = start()
+  const hostile = ['dpop error='.repeat(30_000), `dpop ${'error '.repeat(30_000)}`, `DPoP error${' '.repeat(200_000)}`]
+  const begun = performance.now()
+  for (const challenge of hostile) {
+    const response = new Response(undefined, {
+      status: 401,
+      headers: { 'www-authenticate': challenge, 'dpop-nonce': 'n' },
+    })
+    expect(source.observe?.({ url: API, response })).toBe(false)
+  }
+  expect(performance.now() - begun).toBeLessThan(1000)
 })
 
 test('a nonce that comes with a good answer is the next one', async () => {
@@ -122,7 +163,7 @@ test('a nonce is taken where CORS hides the challenge', async () => {
 })
 
 test('servers that are never content with a nonce are asked twice, and no more', async () => {
-  const { server, api, source } = start()
+  const { server, source } = start()
   server.neverContent = true
   expect(await rejection(source.getAccessToken())).toMatchObject({ error: 'use_dpop_nonce', code: 'request-refused' })
   expect(server.tokenRequests).toHaveLength(2)
@@ -132,7 +173,6 @@ test('servers that are never content with a nonce are asked twice, and no more',
   expect((await other.api(API)).status).toBe(401)
   expect(other.server.proofsFor(API)).toHaveLength(1 + 2)
   expect(other.server.tokenRequests).toHaveLength(1)
-  void api
 })
 
 test.each([3 * 3600, -3 * 3600])(
@@ -146,6 +186,14 @@ test.each([3 * 3600, -3 * 3600])(
     expect(server.proofsFor(API)).toHaveLength(3)
   },
 )
+
+test('an API whose own clock is wrong is proved by that', async () => {
+  const { server, api } = start()
+  server.apiAhead = 600
+  for (let call = 0; call < 3; call++) expect((await api(API)).status).toBe(200)
+  expect(server.proofsFor(API)).toHaveLength(4)
+  expect(server.tokenRequests).toHaveLength(1)
+})
 
 test('an answer of type Bearer is refused, and one of type DPoP without a key, too', async () => {
   const { server, source } = start()
@@ -161,6 +209,9 @@ test('an answer of type Bearer is refused, and one of type DPoP without a key, t
     },
   })
   expect(await rejection(plain.getAccessToken())).toMatchObject({ code: 'invalid-response' })
+  const grant = async () => ({ accessToken: 'a', tokenType: 'DPoP' as const, expiresAt: Date.now() + 60_000 })
+  const own = new TokenManager(grant, { issuer: 'https://as.example', clientId: 'app' })
+  expect(await rejection(own.getAccessToken())).toMatchObject({ code: 'invalid-response' })
 })
 
 test('a refresh token that is bound to another key is refused by the server', async () => {
@@ -176,6 +227,7 @@ test('who is asked for a token signs; what is shown of a source holds no key', a
   const answer = await source.authorize?.({ method: 'GET', url: `${API}?q` })
   expect(Object.keys(answer?.headers ?? {}).sort()).toEqual(['authorization', 'dpop'])
   expect(JSON.stringify([source, await source.getTokenSet(), source.explain()])).not.toMatch(/"(d|privateKey|pair)"/)
+  expect(inspect([source, source.client], { depth: 9, showHidden: true })).not.toMatch(/CryptoKey|thumbprint: '/)
   expect(
     clientCredentials({ issuer: 'https://as.example', clientId: 'a', clientSecret: 'b' }).authorize,
   ).toBeUndefined()

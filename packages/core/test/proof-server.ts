@@ -32,6 +32,8 @@ export class ProofServer {
   neverContent = false
   /** Seconds that the clocks of both are ahead. */
   ahead = 0
+  /** Seconds that the API's clock is ahead of that. */
+  apiAhead = 0
   /** Whether CORS shows challenges. */
   showsChallenge = true
   tokenType = 'DPoP'
@@ -127,7 +129,7 @@ export class ProofServer {
       typeof payload.jti === 'string' &&
       !this.#seen.has(payload.jti)
     this.#seen.add(payload.jti)
-    if (!good || Math.abs(Date.now() / 1000 + this.ahead - Number(payload.iat)) > 60) return 'invalid_dpop_proof'
+    if (!good || Math.abs(this.#now(endpoint) / 1000 - Number(payload.iat)) > 60) return 'invalid_dpop_proof'
     if (this.neverContent || (this.wantsNonce[endpoint] && payload.nonce !== this.#nonces[endpoint]))
       return 'use_dpop_nonce'
     return undefined
@@ -139,10 +141,14 @@ export class ProofServer {
     return new Response(undefined, { status: 401, headers: { ...headers, ...(this.showsChallenge && challenge) } })
   }
 
+  #now(endpoint: Endpoint): number {
+    return Date.now() + 1000 * (this.ahead + (endpoint === 'api' ? this.apiAhead : 0))
+  }
+
   #headers(endpoint: Endpoint, problem?: string): Record<string, string> {
     if (this.changesNonce) this.#nonces[endpoint] = `nonce-${endpoint}-${randomUUID()}`
     const tells = this.changesNonce || this.neverContent || problem === 'use_dpop_nonce'
-    const date = new Date(Date.now() + this.ahead * 1000).toUTCString()
+    const date = new Date(this.#now(endpoint)).toUTCString()
     return { date, ...(tells && { 'dpop-nonce': this.#nonces[endpoint] }) }
   }
 }

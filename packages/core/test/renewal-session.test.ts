@@ -276,7 +276,7 @@ test('a renewal that fails after revoke() and before that is stored does not bri
     await elapse(SECOND, 100)
     expect(source.session.status).toBe('signedOut')
   }
-  await Promise.all([renewal, revoked])
+  await settled(Promise.all([renewal, revoked]), MINUTE)
   expect((await record())?.tokens).toEqual({})
 })
 

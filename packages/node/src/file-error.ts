@@ -13,7 +13,8 @@ const FIXES: Readonly<Record<string, string>> = {
   ELOOP: 'Choose another path: its symbolic links lead in a circle.',
 }
 
-const PASSING = new Set(['ENOSPC', 'EDQUOT', 'EMFILE', 'ENFILE', 'EIO', 'EBUSY', 'EAGAIN', 'ESTALE', 'ETIMEDOUT'])
+/** What passes though there is something to change. */
+const PASSING = new Set(['ENOSPC', 'EDQUOT'])
 
 /** What the operating system said, as a `StoreError` that tells what to change. */
 export function fileError(error: unknown, path: string): StoreError {

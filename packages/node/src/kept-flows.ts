@@ -1,4 +1,4 @@
-import { type AuthorizationCodeFlow, type Claims, StoreError, type TokenStore } from '@keyturn/core'
+import { type AuthorizationCodeFlow, type Claims, StoreError, type TokenStore, versionOf } from '@keyturn/core'
 
 /** Milliseconds after which a flow that nobody has used is let go; its session stays in the store. */
 const IDLE = 600_000
@@ -116,7 +116,7 @@ export class KeptFlows<C extends Claims> {
 async function removeFrom(store: TokenStore): Promise<void> {
   // A renewal may write in between; it finds out that the session is gone when it writes again.
   for (let tries = 0; tries < 10; tries++) {
-    const record = await store.get('')
-    if (!record || (await store.replace('', record.version, undefined))) return
+    const found = await store.get('')
+    if (found === undefined || (await store.replace('', versionOf(found), undefined))) return
   }
 }

@@ -8,8 +8,7 @@ export class Turns {
   async take<T>(name: string, act: (leave: () => void) => Promise<T>): Promise<T> {
     const { promise: left, resolve: leave } = Promise.withResolvers<void>()
     const before = this.#tails.get(name)
-    const tail = before === undefined ? left : before.then(() => left)
-    this.#tails.set(name, tail)
+    this.#tails.set(name, left) // not before `before` is, for each waits for the one before it
     // What ends another's turn may be a timer that keeps no process alive; who waits for it must.
     const awake = setInterval(() => {}, LONGEST_TIMER)
     await before
@@ -18,7 +17,7 @@ export class Turns {
       return await act(leave)
     } finally {
       leave()
-      if (this.#tails.get(name) === tail) this.#tails.delete(name)
+      if (this.#tails.get(name) === left) this.#tails.delete(name)
     }
   }
 }

@@ -19,7 +19,7 @@ import { isFromElsewhere, queryOf, type WebRequest } from './web-request.ts'
 
 /** What a web app's own server needs besides what `authorizationCode` takes. */
 export interface WebSessionsOptions
-  extends Omit<AuthorizationCodeOptions, 'client' | 'sessionKey' | 'transactions' | 'userAgent'> {
+  extends Omit<AuthorizationCodeOptions, 'client' | 'dpop' | 'sessionKey' | 'transactions' | 'userAgent'> {
   /** Keeps the sessions of all; shared by all processes that serve the app. */
   store: TokenStore
   /**
@@ -70,9 +70,12 @@ export function webSessions(options: WebSessionsOptions): WebSessions
 export function webSessions(options: WebSessionsOptions): WebSessions {
   const { store, cookieKey, cookieMaxAge = 604_800, onWarning, ...shared } = options
   const { issuer, clientId, redirectUri } = options
-  if (!store || !Number.isInteger(cookieMaxAge) || cookieMaxAge < 1) {
-    throw new OAuthError('invalid-options', `${store ? 'cookieMaxAge' : 'store'} cannot be used`, {
-      fix: 'Give a store, and cookieMaxAge in whole seconds.',
+  const isLife = Number.isInteger(cookieMaxAge) && cookieMaxAge > 0
+  // Of what is bound to a key every session would need a client, and discovery, of its own.
+  const wrong = !store ? 'store' : !isLife ? 'cookieMaxAge' : 'dpop' in options ? 'dpop' : undefined
+  if (wrong) {
+    throw new OAuthError('invalid-options', `${wrong} cannot be used`, {
+      fix: 'Give a store, cookieMaxAge in whole seconds, and no dpop.',
     })
   }
   const warned = new Set<string>()

@@ -100,6 +100,7 @@ test('what a crash leaves beside the file harms nothing', async () => {
 test('what killed writers have staged is swept with a write, once it is minutes old; nothing else is touched', async () => {
   const staged = `${path}.0d5b4b36-bdf3-436c-b3dd-b2071da58039.next`
   const others = [`${path}.next`, `${path}.damaged`, `${path}.old.next`, join(folder, 'other.json'), `${staged}.json`]
+  others.push(staged.replace('tokens.json', 'tokens.json5'))
   for (const name of [staged, `${staged}.3857154258`, ...others]) {
     writeFileSync(name, 'text')
     utimesSync(name, 1, 1)
@@ -180,6 +181,7 @@ test('a writer whose lock was taken over just before it publishes changes nothin
   rmdirSync(`${path}.lock`)
   mkdirSync(`${path}.lock`)
   utimesSync(`${path}.lock`, 1, 1)
+  expect(await outcome).toMatchObject({ message: expect.stringMatching(/another process took its lock over$/) })
   expect(await outcome).toMatchObject({ name: 'StoreError', retryable: true })
   expect(readFileSync(path, 'utf8')).toBe(before)
   expect(readdirSync(folder).sort()).toEqual(['tokens.json', 'tokens.json.lock'])

@@ -23,12 +23,3 @@ for (const [how, options] of Object.entries({
     return { store: fileStore(path, options), reopen: () => fileStore(path, options) }
   })
 }
-
-// Each store stretches its passphrase anew, which takes a third of a second: so all tests use the same one.
-const path = () => join(folder, 'passphrase.json')
-const stretched = Promise.withResolvers<ReturnType<typeof fileStore>>()
-beforeAll(() => stretched.resolve(fileStore(path(), { key: 'correct horse battery staple' })))
-tokenStoreContract('fileStore with a passphrase', async () => ({
-  store: await stretched.promise,
-  cleanup: () => rm(path(), { force: true }),
-}))

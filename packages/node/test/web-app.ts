@@ -82,10 +82,10 @@ export class Visitor {
     return this.arrive(sessions, await this.comeBack(sessions, username, appState))
   }
 
-  /** Who the app says that this is. */
+  /** Who the app says that this is: undefined where there is nobody. */
   async name(sessions: WebSessions): Promise<unknown> {
     const session = (await sessions.of(this.request()))?.session
-    return session?.status === 'signedIn' ? session.claims?.sub : undefined
+    return session?.status === 'signedIn' ? session.claims?.sub : session
   }
 
   async signOut(sessions: WebSessions, postLogoutRedirectUri?: string): Promise<Response> {

@@ -100,10 +100,17 @@ test('two logins of one browser come back in either order', async () => {
 })
 
 test('logins that never come back fill no header: the oldest make room', async () => {
+  vi.useFakeTimers({ toFake: ['Date'] })
   const sessions = startSessions(server)
   const visitor = new Visitor()
   const first = await visitor.comeBack(sessions)
-  for (let i = 0; i < 30; i++) await visitor.leave(sessions, 'x'.repeat(i * 10))
+  for (let i = 0; i < 30; i++) {
+    vi.advanceTimersByTime(1_000)
+    const newestFirst = [...visitor.cookies].toReversed() // a browser sends them as it likes
+    visitor.cookies.clear()
+    for (const [name, value] of newestFirst) visitor.cookies.set(name, value)
+    await visitor.leave(sessions, 'x'.repeat(i * 10))
+  }
   const last = await visitor.comeBack(sessions)
   expect(visitor.cookies.size).toBeGreaterThan(2)
   expect(visitor.request().headers.get('cookie')?.length).toBeLessThan(4200)

@@ -104,9 +104,9 @@ test('who is idle for ten minutes costs no timer and no watcher, and is signed i
   expect(state.watchers).toBe(2)
   await vi.advanceTimersByTimeAsync(599_000)
   const auth = await sessions.of(visitors[0].request())
+  expect(await sessions.of(visitors[0].request())).toBe(auth)
   await vi.advanceTimersByTimeAsync(1_000)
   expect(state.watchers).toBe(1)
-  expect(await sessions.of(visitors[0].request())).toBe(auth)
   await vi.advanceTimersByTimeAsync(1_200_000)
   expect([state.watchers, vi.getTimerCount()]).toEqual([0, 0])
   expect(await visitors[0].name(sessions)).toBe('ada')
@@ -115,14 +115,14 @@ test('who is idle for ten minutes costs no timer and no watcher, and is signed i
   expect([state.watchers, vi.getTimerCount()]).toEqual([0, 0])
 })
 
-/** The long timers that are set from now on, and those that are stopped. */
+/** The timers that are set from now on for longer than anybody waits for an answer, and those that are stopped. */
 function observedTimers() {
   const [set, stopped] = [vi.spyOn(globalThis, 'setTimeout'), vi.spyOn(globalThis, 'clearTimeout')]
   onTestFinished(() => {
     set.mockRestore()
     stopped.mockRestore()
   })
-  const long = () => set.mock.results.filter((_, i) => Number(set.mock.calls[i]?.[1]) > 20_000)
+  const long = () => set.mock.results.filter((_, i) => Number(set.mock.calls[i]?.[1]) > 40_000)
   return { set: () => long().map(({ value }) => value), stopped: () => stopped.mock.calls.map(([timer]) => timer) }
 }
 
@@ -143,12 +143,17 @@ test('a session in a store that tells of no changes costs no timer', async () =>
   expect(timers.stopped()).toEqual(expect.arrayContaining(timers.set()))
 })
 
-test('logins that came to nothing, and addresses without a response, leave no watcher', async () => {
+test('logins that came to nothing, addresses without a response and sign-outs leave no watcher', async () => {
   const { state, store } = observed()
   const sessions = startSessions(server, { store })
   const visitor = new Visitor()
   await visitor.arrive(sessions, '/callback')
   await new Visitor().arrive(sessions, await visitor.comeBack(sessions))
+  expect(state.watchers).toBe(0)
+  await visitor.signIn(sessions)
+  await visitor.signIn(sessions)
+  expect(state.watchers).toBe(1)
+  await visitor.signOut(sessions)
   expect(state.watchers).toBe(0)
 })
 

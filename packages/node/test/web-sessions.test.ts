@@ -1,4 +1,5 @@
 import {
+  dpop,
   InvalidCallbackError,
   jarm,
   memoryStore,
@@ -138,6 +139,17 @@ test('a reload while the response is redeemed signs in all the same, with one to
   }
 })
 
+test('who brings a response while its own browser has it redeemed shares nothing of that', async () => {
+  const sessions = startSessions(server)
+  const [visitor, thief, other] = [new Visitor(), new Visitor(), new Visitor()]
+  const address = await visitor.comeBack(sessions)
+  await other.leave(sessions)
+  const callbacks = await Promise.all([visitor, thief, other].map((browser) => browser.arrive(sessions, address)))
+  expect(callbacks.map(({ error }) => error?.code)).toEqual([undefined, 'invalid-state', 'invalid-state'])
+  const names = await Promise.all([visitor, thief, other].map((browser) => browser.name(sessions)))
+  expect(names).toEqual(['ada', undefined, undefined])
+})
+
 test('a login that was refused is told with its appState, and its cookie is gone', async () => {
   const sessions = startSessions(server)
   const visitor = new Visitor()
@@ -159,6 +171,14 @@ test('an address without a response is no error, and signs nobody in or out', as
   expect(await visitor.name(sessions)).toBe('ada')
 })
 
+test("an answer with somebody else's state is refused while a login is under way here, and left alone otherwise", async () => {
+  const sessions = startSessions(server)
+  const visitor = new Visitor()
+  expect((await visitor.arrive(sessions, '/callback?code=theirs&state=theirs')).error).toBeUndefined()
+  await visitor.leave(sessions)
+  expect((await visitor.arrive(sessions, '/callback?code=theirs&state=theirs')).error?.code).toBe('invalid-state')
+})
+
 test("what a proxy made of the address does not matter, nor does the shape of Node's own requests", async () => {
   const sessions = startSessions(server)
   const visitor = new Visitor()
@@ -175,7 +195,7 @@ test('what is too short for a key, or is none, is refused at once', () => {
   }
 })
 
-test('a store that is none and a life that is no number of seconds are refused at once', () => {
+test('a store that is none, a life that is no number of seconds, and dpop are refused at once', () => {
   const options = { issuer: server.issuer, clientId: 'web', redirectUri: REDIRECT_URI, cookieKey: COOKIE_KEY }
   for (const store of [undefined, {}]) {
     expect(() => webSessions({ ...options, store: store as never })).toThrow(/store/)
@@ -183,6 +203,8 @@ test('a store that is none and a life that is no number of seconds are refused a
   for (const cookieMaxAge of [0, -1, 1.5, Number.NaN]) {
     expect(() => webSessions({ ...options, store: memoryStore(), cookieMaxAge })).toThrow(/cookieMaxAge/)
   }
+  const bound = { ...options, store: memoryStore(), dpop: dpop() }
+  expect(() => webSessions(bound)).toThrow(/dpop/)
 })
 
 test('requests that are pushed, responses that are signed and claims that are checked go the same way', async () => {

@@ -3,10 +3,14 @@ import {
   authenticatedFetch,
   authorizationCode,
   dpop,
+  handleFrontChannelLogout,
+  type IdleOptions,
   InvalidCallbackError,
   type LoginResult,
   loginWithPopup,
   type PopupLoginOptions,
+  revocationOutbox,
+  signOutWhenIdle,
 } from '@keyturn/browser'
 
 export interface LabOptions {
@@ -16,6 +20,7 @@ export interface LabOptions {
   clientId?: string
   /** Binds tokens to a key. */
   bound?: boolean
+  idle?: IdleOptions
   /** Makes a second flow at the same moment, with the same options or its own. */
   twin?: boolean | LabOptions
 }
@@ -32,15 +37,17 @@ declare global {
 const response = await fetch('/config.json')
 const { apis, ...settings } = await response.json()
 
-function start({ twin: _, bound, ...options }: LabOptions = {}) {
+function start({ twin: _, bound, idle, ...options }: LabOptions = {}) {
   const warnings: string[] = []
   const auth = authorizationCode({
     ...settings,
     redirectUri: `${location.origin}/callback`,
+    outbox: revocationOutbox(),
     onWarning: (message) => warnings.push(message),
     ...options,
     ...(bound && { dpop: dpop() }),
   })
+  if (idle) signOutWhenIdle(auth, idle)
   const statuses: { status: string; at: number }[] = []
   auth.subscribe(() => {
     const { status } = auth.session
@@ -65,6 +72,7 @@ function start({ twin: _, bound, ...options }: LabOptions = {}) {
     handled,
     handledAgain,
     described,
+    frontChannelLogout: (url?: string) => handleFrontChannelLogout(auth, url),
     call: authenticatedFetch(auth, { apis }),
   }
 }

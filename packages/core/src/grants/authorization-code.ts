@@ -3,6 +3,7 @@ import type { TokenRequestChecks } from '../client.ts'
 import { confidential } from '../client-authentication.ts'
 import { within } from '../deadline.ts'
 import { LoginRequiredError, OAuthError, StoreError } from '../errors.ts'
+import { withOutbox } from '../revocation-outbox.ts'
 import { secureUrl } from '../secure-url.ts'
 import type { SourceOptions } from '../source-options.ts'
 import type { StandardSchemaV1 } from '../standard-schema.ts'
@@ -242,5 +243,5 @@ export function authorizationCode(options: AuthorizationCodeOptions): Authorizat
       fix: 'Set userAgent, or import this from browser.',
     })
   }
-  return new AuthorizationCodeFlow(confidential({ ...options, transactions }))
+  return new AuthorizationCodeFlow(confidential(withOutbox({ ...options, transactions })))
 }

@@ -1,6 +1,7 @@
 import { confidential } from '../client-authentication.ts'
 import { AuthorizationServerError } from '../errors.ts'
 import type { Grant } from '../grant.ts'
+import { withOutbox } from '../revocation-outbox.ts'
 import type { SourceOptions } from '../source-options.ts'
 import { TokenManager } from '../token-manager.ts'
 import { tokenParameters } from '../token-parameters.ts'
@@ -44,7 +45,7 @@ export function password(options: PasswordOptions): TokenManager {
       throw error
     }
   }
-  return new TokenManager(grant, confidential(options), {
+  return new TokenManager(grant, confidential(withOutbox(options)), {
     name: 'password',
     principal,
     oneSession: true,

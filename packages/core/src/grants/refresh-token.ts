@@ -1,6 +1,7 @@
 import { calculatePKCECodeChallenge as sha256 } from 'oauth4webapi'
 import { confidential } from '../client-authentication.ts'
 import { LoginRequiredError, OAuthError } from '../errors.ts'
+import { withOutbox } from '../revocation-outbox.ts'
 import { emptyRecord } from '../session-record.ts'
 import type { SourceOptions } from '../source-options.ts'
 import { TokenManager } from '../token-manager.ts'
@@ -22,7 +23,7 @@ export function refreshToken(options: RefreshTokenOptions): TokenManager {
     })
   }
   const initial = async () => ({ ...emptyRecord(), refreshToken: seed, seed: await sha256(seed) })
-  return new TokenManager(grant, confidential(options), {
+  return new TokenManager(grant, confidential(withOutbox(options)), {
     name: 'refresh_token',
     oneSession: true,
     asksAgain: false,

@@ -72,6 +72,25 @@ export const recordChecks: Checks = {
     equal(await other.get('alice'), full)
   },
 
+  async 'a private key is kept as the store says that it keeps keys'(store, other) {
+    const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' }
+    const pair = await crypto.subtle.generateKey(algorithm, store.keys === 'encrypted', ['sign', 'verify'])
+    if (store.keys === 'structured') {
+      await store.replace('alice', undefined, { ...record(1), key: { thumbprint: 'a', pair } })
+      const found = (await other.get('alice'))?.key?.pair?.privateKey
+      equal(found?.extractable, false)
+      const bytes = new Uint8Array([1, 2, 3])
+      const signature = found && (await crypto.subtle.sign(algorithm, found, bytes))
+      equal(signature && (await crypto.subtle.verify(algorithm, pair.publicKey, signature, bytes)), true)
+    }
+    if (store.keys === 'encrypted') {
+      const { crv = '', d = '', kty = '', x = '', y = '' } = await crypto.subtle.exportKey('jwk', pair.privateKey)
+      const key = { thumbprint: 'a', jwk: { crv, d, kty, x, y } }
+      await store.replace('alice', undefined, { ...record(1), key })
+      equal((await other.get('alice'))?.key, key)
+    }
+  },
+
   async 'what is read or written is a copy'(store) {
     const written = { ...record(1), tokens: { a: token('kept') } }
     const writing = store.replace('alice', undefined, written)

@@ -207,18 +207,22 @@ test('logout with endSession: false stays here, and the server does not ask for 
   expect(formsSent()).toBe(before)
 })
 
-test('logout works while the server is away: here at once, and said', async () => {
+test('logout works while the server is away: here at once, and at the server when it is back', async () => {
   const world = await startWorld()
   const warnings: string[] = []
-  const { auth, signIn, store } = startApp(world, { onWarning: (message) => warnings.push(message) })
+  const { auth, signIn, store, refreshTokens } = startApp(world, { onWarning: (message) => warnings.push(message) })
   await signIn()
   await world.server.away()
   await auth.logout()
   expect(auth.session.status).toBe('signedOut')
   expect(await rejection(auth.getAccessToken())).toBeInstanceOf(LoginRequiredError)
-  expect(warnings.length).toBeGreaterThan(0)
+  await world.server.back()
   const next = startApp(world, { store })
   expect(await rejection(next.auth.getAccessToken())).toBeInstanceOf(LoginRequiredError)
+  const told = () => world.server.log.filter(({ path }) => path === '/token/revocation').length
+  await expect.poll(told, { timeout: 5000 }).toBe(1)
+  expect((await world.refreshAs(refreshTokens.at(-1) ?? '')).status).toBe(400)
+  expect(warnings).toEqual([])
 })
 
 test('an end that the server decides on is told, with its reason', async () => {

@@ -86,7 +86,8 @@ function storeOf(world: Surroundings, self: () => Tab): TokenStore {
       around(async () => {
         const replaced = await store.replace(key, expected, next)
         const now = { tab: self(), turn: log.turn, at: performance.now() }
-        if (replaced) log.stored.push({ ...now, record: next && structuredClone(next) })
+        // What waits to be revoked is no session.
+        if (replaced && !key.includes('revocations')) log.stored.push({ ...now, record: next && structuredClone(next) })
         return replaced
       }),
     lock: (key, critical, duration) =>

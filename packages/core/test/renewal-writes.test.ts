@@ -1,0 +1,197 @@
+import { clientCredentials, LoginRequiredError, refreshToken, TokenManager } from '@keyturn/core'
+import { expect, test, vi } from 'vitest'
+import { testAuthorizationServer } from './authorization-server.ts'
+import {
+  elapse,
+  HOUR,
+  MINUTE,
+  movedTime,
+  outcome,
+  SECOND,
+  settled,
+  sourceAt,
+  troubledStore,
+  turns,
+} from './renewal-harness.ts'
+
+movedTime()
+
+/** A session that was begun and is to be renewed, with a store that tells of nothing. */
+async function session() {
+  const server = testAuthorizationServer()
+  const shared = troubledStore()
+  Object.assign(shared.store, { watch: undefined })
+  const { options, warnings } = sourceAt(server, { store: shared.store })
+  const source = refreshToken({ ...options, refreshToken: server.newRefreshToken() })
+  const rejectedToken = await source.getAccessToken()
+  await elapse(MINUTE)
+  return { server, source, rejectedToken, warnings, options, ...shared }
+}
+
+test('what a sibling wrote meanwhile about the same refresh token is written over, not asked again for', async () => {
+  const { server, source, rejectedToken, change, record } = await session()
+  server.next([{ meanwhile: () => change((stored) => stored) }])
+  const token = await source.getAccessToken({ rejectedToken })
+  expect(server.tokenRequests()).toHaveLength(2)
+  expect(server.accepts(token)).toBe(true)
+  expect(await record()).toMatchObject({ tokens: { '[[],[],[]]': { accessToken: token } } })
+  expect(await record()).not.toHaveProperty('sending')
+})
+
+test('a store that refuses every write is given up, and asked no more often than that takes', async () => {
+  const { server, source, rejectedToken, store } = await session()
+  const replace = store.replace.bind(store)
+  let refused = 0
+  vi.spyOn(store, 'replace').mockImplementation(async (key, expected, next) => {
+    if (next?.sending !== undefined) return replace(key, expected, next)
+    refused++
+    return false
+  })
+  const { error } = await outcome(source.getAccessToken({ rejectedToken }))
+  expect(error).toMatchObject({ code: 'busy', retryable: true })
+  expect(refused).toBe(4) // three times what was issued, once what came of asking again
+  expect(server.tokenRequests().length).toBeLessThanOrEqual(3)
+})
+
+test('what could be neither written nor compared lives in memory, and that is reported', async () => {
+  const { server, source, rejectedToken, store, trouble, warnings } = await session()
+  const replace = store.replace.bind(store)
+  vi.spyOn(store, 'replace').mockImplementation(async (key, expected, next) => {
+    if (next?.sending !== undefined) return replace(key, expected, next)
+    trouble.get = 'throws'
+    return false
+  })
+  const token = await source.getAccessToken({ rejectedToken })
+  expect(server.accepts(token)).toBe(true)
+  expect(await source.getAccessToken()).toBe(token)
+  expect(warnings).toEqual(['a session could not be written and lives in memory: The token store could not read'])
+})
+
+test('a refresh token that comes after the sign-out is revoked and, where that fails, reported', async () => {
+  for (const fault of [undefined, { status: 503 }]) {
+    const { server, source, rejectedToken, warnings } = await session()
+    server.next([{ delay: SECOND }])
+    const renewal = outcome(source.getAccessToken({ rejectedToken }))
+    await turns()
+    const signedOut = source.revoke()
+    server.always(fault, 'revocation')
+    await elapse(2 * SECOND)
+    await signedOut
+    expect((await renewal).error).toMatchObject({ code: 'session-ended', message: 'The session ended: signed-out' })
+    const revoked = server.requests
+      .filter(({ endpoint }) => endpoint === 'revocation')
+      .map(({ parameters }) => parameters)
+    expect(revoked.at(-1)?.get('token_type_hint')).toBe('refresh_token')
+    const reports = warnings.filter((text) => text.startsWith('a refresh token that came after the end of its session'))
+    expect(reports).toHaveLength(fault ? 1 : 0)
+  }
+})
+
+test('an end that is known is not believed while the store cannot be read: somebody may have signed in since', async () => {
+  const server = testAuthorizationServer()
+  const { store, trouble } = troubledStore()
+  const { options } = sourceAt(server, { store })
+  const kind = { name: 'person', oneSession: true, asksAgain: false }
+  const grant = async () => ({ accessToken: 'a', refreshToken: server.newRefreshToken(), expiresAt: Date.now() + HOUR })
+  const [mine, theirs] = [1, 2].map(() => new TokenManager(grant, options, kind)) as [TokenManager, TokenManager]
+  await mine.getAccessToken()
+  await theirs.getAccessToken()
+  await theirs.revoke()
+  await turns(5)
+  expect(mine.session.status).toBe('signedOut')
+  trouble.lock = 'throws'
+  const nobody = () => Promise.reject(new LoginRequiredError('login-required', 'Nobody is there'))
+  const failing = new TokenManager(nobody, options, kind)
+  failing.subscribe(() => {})
+  await turns(5)
+  expect(failing.session.status).toBe('signedOut')
+  expect((await outcome(failing.getAccessToken())).error).toMatchObject({ code: 'storage', retryable: true })
+})
+
+test('while the store fails tokens live in memory, which is told, and so do failures', async () => {
+  const server = testAuthorizationServer()
+  const { store, trouble } = troubledStore()
+  const { options, warnings } = sourceAt(server, { store })
+  const source = clientCredentials(options)
+  trouble.lock = 'throws'
+  server.next([{ status: 503 }])
+  await outcome(source.getAccessToken())
+  await outcome(source.getAccessToken())
+  expect(server.tokenRequests()).toHaveLength(1)
+  await elapse(MINUTE)
+  expect(server.accepts(await source.getAccessToken())).toBe(true)
+  expect(warnings).toEqual(['the token store fails, tokens live in memory: The token store could not lock'])
+  expect(source.explain().map(({ event }) => event)).toContain('failed')
+})
+
+test('a holder whose lease is lost when it has the lock writes nothing', async () => {
+  const { server, source, rejectedToken, store, calls } = await session()
+  vi.spyOn(store, 'lock').mockImplementation((_, critical) => critical({ valid: () => false }))
+  const before = calls.replace
+  const { error } = await outcome(source.getAccessToken({ rejectedToken }))
+  expect(error).toMatchObject({
+    code: 'busy',
+    message: expect.stringMatching(/^Somebody else who shares the token store was faster/),
+  })
+  expect([calls.replace, server.tokenRequests().length]).toEqual([before, 1])
+})
+
+test('who has to wait for a renewal gets its token where that takes less than half of the time that is left', async () => {
+  const server = testAuthorizationServer({ lifetime: 1000 })
+  const source = clientCredentials(sourceAt(server).options)
+  const token = await source.getAccessToken()
+  vi.advanceTimersByTime(992 * SECOND)
+  server.next([{ delay: SECOND }])
+  const renewed = await settled(source.getAccessToken(), MINUTE)
+  expect(renewed.value).not.toBe(token)
+  expect(renewed.after).toBe(SECOND)
+})
+
+test('a machine token that nobody needs to renew in time sets no timer', async () => {
+  const source = clientCredentials(sourceAt(testAuthorizationServer()).options)
+  await source.getAccessToken()
+  expect(vi.getTimerCount()).toBe(0)
+})
+
+test('a source that was never asked can be disposed of', async () => {
+  const source = clientCredentials(sourceAt(testAuthorizationServer()).options)
+  await expect(source[Symbol.asyncDispose]()).resolves.toBeUndefined()
+})
+
+test('a sign-out is told at once, though the store hangs, and a store that cannot tell of changes is named', async () => {
+  const server = testAuthorizationServer()
+  const { store, trouble } = troubledStore()
+  trouble.watch = 'throws'
+  const { options, warnings } = sourceAt(server, { store })
+  const source = refreshToken({ ...options, refreshToken: server.newRefreshToken() })
+  await source.getAccessToken()
+  expect(warnings).toEqual(['the token store cannot tell of changes'])
+  const told = vi.fn()
+  source.subscribe(told)
+  trouble.get = trouble.replace = 'hangs'
+  const signedOut = source.revoke()
+  await turns()
+  expect(source.session.status).toBe('signedOut')
+  expect(told).toHaveBeenCalledOnce()
+  await elapse(MINUTE, SECOND)
+  await signedOut
+})
+
+test('where a person is needed for one token, the others of the session stay; where there is none, nothing ends', async () => {
+  const { options } = sourceAt(testAuthorizationServer())
+  let calls = 0
+  const grant = async () => {
+    if (++calls > 1) throw new LoginRequiredError('login-required', 'Nobody is there')
+    return { accessToken: 'a', expiresAt: Date.now() + HOUR }
+  }
+  const kind = { name: 'person', oneSession: true, asksAgain: false }
+  const source = new TokenManager(grant, options, kind)
+  await source.getAccessToken()
+  const { error } = await outcome(source.getAccessToken({ scope: 'other' }))
+  expect(error).toMatchObject({ code: 'login-required' })
+  expect(source.session).toMatchObject({ status: 'signedIn' })
+  expect(await source.getAccessToken()).toBe('a')
+  const another = new TokenManager(grant, options, kind)
+  expect((await outcome(another.getAccessToken())).error).toMatchObject({ code: 'login-required' })
+  expect(another.session).toEqual({ status: 'signedOut' })
+})
