@@ -8,7 +8,8 @@ declare global {
   var actions: Record<string, (...args: unknown[]) => unknown>
 }
 
-const tabs = new Map<number, { page: Page; session: CDPSession }>()
+/** A session where the browser has the debugger for it. */
+const tabs = new Map<number, { page: Page; session: CDPSession | undefined }>()
 let opened = 0
 
 const openTab: BrowserCommand<[]> = async ({ context, page: tests }) => {
@@ -16,7 +17,8 @@ const openTab: BrowserCommand<[]> = async ({ context, page: tests }) => {
   const page = await context.newPage()
   await page.goto(new URL('/tab.html', tests.url()).href)
   await page.waitForFunction(() => globalThis.actions !== undefined)
-  tabs.set(tab, { page, session: await context.newCDPSession(page) })
+  const chromium = tests.context().browser()?.browserType().name() === 'chromium'
+  tabs.set(tab, { page, session: chromium ? await context.newCDPSession(page) : undefined })
   return tab
 }
 
@@ -33,7 +35,7 @@ const freeze: BrowserCommand<[tab: number]> = async (_context, tab) => {
   await paused
 }
 
-const thaw: BrowserCommand<[tab: number]> = async (_context, tab) => tabs.get(tab)?.session.send('Debugger.disable')
+const thaw: BrowserCommand<[tab: number]> = async (_context, tab) => tabs.get(tab)?.session?.send('Debugger.disable')
 
 const closeTab: BrowserCommand<[tab: number]> = async (_context, tab) => {
   await tabs.get(tab)?.page.close()
