@@ -26,9 +26,12 @@ const signing: TokenSource = {
 const STATUSES = [301, 302, 303, 307, 308]
 const to = (status: number, location: string) => `${api}to/${status}?to=${encodeURIComponent(location)}`
 
-test('of 10,000 hostile URLs and redirects none gets a token to another origin, and every URL of the API has one', async () => {
+/** In Node 10,000 of them; a browser takes a minute and a half for as many. */
+const COUNT = 2000
+
+test('of thousands of hostile URLs and redirects none gets a token to another origin, and every URL of the API has one', async () => {
   const call = authenticatedFetch(new CountingSource(), { apis: api })
-  const all = candidates(10_000, ports)
+  const all = candidates(COUNT, ports)
   const queue = all.values()
   const work = async () => {
     for (const { url } of queue) {
@@ -49,7 +52,7 @@ test('of 10,000 hostile URLs and redirects none gets a token to another origin, 
   expect(requests.filter((request) => request.secrets.length > 0 && !isHome(request))).toEqual([])
   const given = new Set(requests.flatMap(({ path, secrets }) => (secrets.length > 0 ? (/n\d+/.exec(path) ?? []) : [])))
   expect(all.filter(({ url, isLegitimate }) => isLegitimate && !given.has(/n\d+/.exec(url)?.[0] ?? ''))).toEqual([])
-  expect(requests.filter((request) => !isHome(request)).length).toBeGreaterThan(1000)
+  expect(requests.filter((request) => !isHome(request)).length).toBeGreaterThan(COUNT / 10)
 }, 600_000)
 
 test('the browser takes the token from a redirect to another origin, and all that is sent there is the caller’s own', async () => {
