@@ -2,6 +2,7 @@
 import type { CDPSession, Page } from 'playwright'
 import type { BrowserCommand } from 'vitest/node'
 import type { AuthorizationServer } from '../../../examples/playground/src/authorization-server.ts'
+import { type Recorded, type RecordingServers, startRecordingServers } from '../../core/test/recording-servers.ts'
 
 declare global {
   var actions: Record<string, (...args: unknown[]) => unknown>
@@ -77,6 +78,19 @@ const signIn: BrowserCommand<[authorizationUrl: string]> = async (_context, auth
 
 const reuses: BrowserCommand<[]> = () => server?.reuses
 
+let recording: RecordingServers | undefined
+
+/** Resolves with the ports of two servers that write down what they are sent. */
+const startRecording: BrowserCommand<[]> = async () => {
+  recording = await startRecordingServers()
+  return recording.ports
+}
+
+/** What they have been sent since the last time. */
+const recorded: BrowserCommand<[]> = () => recording?.requests.splice(0)
+
+const stopRecording: BrowserCommand<[]> = () => recording?.close()
+
 export const commands = {
   openTab,
   tell,
@@ -89,6 +103,9 @@ export const commands = {
   stopServer,
   signIn,
   reuses,
+  startRecording,
+  recorded,
+  stopRecording,
 }
 
 declare module 'vitest/browser' {
@@ -104,5 +121,8 @@ declare module 'vitest/browser' {
     stopServer(): Promise<void>
     signIn(authorizationUrl: string): Promise<string>
     reuses(): Promise<number>
+    startRecording(): Promise<RecordingServers['ports']>
+    recorded(): Promise<Recorded[]>
+    stopRecording(): Promise<void>
   }
 }

@@ -155,8 +155,9 @@ async function save(
       session.keep(next)
       return usable(renewal)
     }
-    const { record } = session
+    const { record, held } = session
     if (record?.ended || record?.refreshToken !== before.refreshToken) break
+    if (Number(held.get(tokenKey)?.stored.issuedAt) > tokenSet.issuedAt) return usable(renewal) // ours is the older one
     next = { ...next, version: session.base.version }
   }
   if (session.record && !session.record.ended) throw lostLease()
@@ -171,8 +172,7 @@ async function end(
   cause: OAuthError,
 ): Promise<never> {
   const error = cause instanceof AuthorizationServerError ? cause.error : undefined
-  const { lastSuccessAt } = record
-  const over = ended(record, { reason, origin: 'server', error, lastSuccessAt, at: Date.now() })
+  const over = ended(record, { reason, origin: 'server', error, lastSuccessAt: record.lastSuccessAt, at: Date.now() })
   throw (await write(renewal, over)) ? sessionEnded(reason, cause) : lostLease()
 }
 
