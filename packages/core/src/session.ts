@@ -86,7 +86,7 @@ export class Session extends SessionCopy {
     const record = succeeded(emptyRecord(this.record), this.options.own.tokenKey, tokenSet)
     this.keep(told(record, 'issued', 'signed in'), Date.now())
     await this.save()
-    this.#watch((await this.identity()).key) // nothing else may have looked at the store before
+    if (!this.unsaved) this.#watch((await this.identity()).key) // nothing else may have looked at the store before
     this.#looked()
     this.#settled()
   }
