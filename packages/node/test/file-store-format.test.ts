@@ -139,7 +139,7 @@ test('many who find a file replaced in the same instant ask for its key once', a
 test('what is wrong with a key is said in so many words', async () => {
   expect(() => fileStore(path, { key: '' })).toThrow(
     expect.objectContaining({
-      message: 'The key of the token file is neither a passphrase nor 32 bytes',
+      message: 'The key of the token store is neither a passphrase nor 32 bytes',
       fix: expect.stringMatching(/^Set `key` to a string that is not empty, to a Uint8Array of 32 bytes/),
     }),
   )
@@ -158,7 +158,7 @@ test('what is wrong with a key is said in so many words', async () => {
   })
   const ask = () => Promise.reject(new Error('the keyring is locked'))
   await expect(fileStore(path, { key: ask }).get('alice')).rejects.toMatchObject({
-    message: 'The key of the token file could not be had: the function that is `key` failed',
+    message: 'The key of the token store could not be had: the function that is `key` failed',
     cause: { message: 'the keyring is locked' },
   })
 })
