@@ -158,7 +158,7 @@ test('what is wrong with a key is said in so many words', async () => {
   })
   const ask = () => Promise.reject(new Error('the keyring is locked'))
   await expect(fileStore(path, { key: ask }).get('alice')).rejects.toMatchObject({
-    message: 'The key of the token store could not be had: the function that is `key` failed',
+    message: 'The key of the token file could not be had: the function that is `key` failed',
     cause: { message: 'the keyring is locked' },
   })
 })
