@@ -92,7 +92,7 @@ export function signOutWhenIdle(auth: TokenManager, options: IdleOptions): () =>
 
 /**
  * When somebody was there last, for all tabs. In localStorage, as it is no secret, may be wrong by a moment, and has to be
- * known before anything else is; where that is blocked, so are sessions that outlive a page, and memory is enough.
+ * known before anything else is. Where that is blocked, or full, memory has to do: so are sessions that outlive a page.
  */
 function sharedNote(key: string) {
   let memory: string | null = null
@@ -116,13 +116,16 @@ function sharedNote(key: string) {
   function write(): void {
     const now = Date.now()
     memory = `${now}`
-    storage((all) => all.setItem(key, `${now}`))
+    storage((all) => {
+      all.setItem(key, `${now}`)
+      memory = null
+    })
     keep(now)
   }
   return {
     write,
     read(): number | undefined {
-      const at = Number(storage((all) => all.getItem(key))) || undefined
+      const at = Number(memory ?? storage((all) => all.getItem(key))) || undefined
       if (at !== undefined && at > Date.now() && at !== known)
         write() // the clock was set back meanwhile
       else keep(at)

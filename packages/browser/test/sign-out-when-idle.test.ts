@@ -251,3 +251,16 @@ test('a note from the future, before the clock was set back, is not believed for
   vi.setSystemTime(Date.now() + AFTER)
   await expect(load().auth.getAccessToken()).rejects.toMatchObject({ code: 'session-ended' })
 })
+
+test('with storage that is full it works for its page', async () => {
+  vi.spyOn(Storage.prototype, 'setItem').mockImplementation(() => {
+    throw new DOMException('full', 'QuotaExceededError')
+  })
+  const { auth } = await startPage()
+  await elapse(10 * MINUTE)
+  press()
+  await elapse(10 * MINUTE)
+  expect(auth.session.status).toBe('signedIn')
+  await elapse(5 * MINUTE)
+  expect(auth.session).toMatchObject(idle)
+})
