@@ -30,6 +30,7 @@ export function signOutWhenIdle(auth: TokenManager, options: IdleOptions): () =>
   if (typeof document === 'undefined') return () => {}
   const note = sharedNote(`keyturn active ${JSON.stringify([auth.client.issuer, auth.client.clientId])}`)
   const watching = new AbortController()
+  const { signal } = watching
   const outer = auth.guard
   let timer: ReturnType<typeof setTimeout> | undefined
   let isWarning = false
@@ -64,7 +65,8 @@ export function signOutWhenIdle(auth: TokenManager, options: IdleOptions): () =>
   }
   const guard = () => {
     outer?.()
-    if (note.age() >= after) check() // another tab may know better
+    // Rules that came later go on asking one that was stopped. Another tab may know better.
+    if (!signal.aborted && note.age() >= after) check()
   }
   const act = () => {
     guard()
@@ -73,7 +75,6 @@ export function signOutWhenIdle(auth: TokenManager, options: IdleOptions): () =>
     check()
   }
 
-  const { signal } = watching
   for (const event of ACTIVITY) addEventListener(event, act, { capture: true, passive: true, signal })
   for (const event of RETURN) {
     addEventListener(event, () => (document.visibilityState === 'visible' ? act() : check()), { capture: true, signal })

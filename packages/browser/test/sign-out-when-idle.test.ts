@@ -264,3 +264,13 @@ test('with storage that is full it works for its page', async () => {
   await elapse(5 * MINUTE)
   expect(auth.session).toMatchObject(idle)
 })
+
+test('of two rules the one that is stopped holds no more, though it came first', async () => {
+  const { auth, stop } = await startPage({ after: 5 * MINUTE }, 3600)
+  stops.push(signOutWhenIdle(auth, { after: AFTER }))
+  stop()
+  vi.setSystemTime(Date.now() + 5 * MINUTE)
+  expect(await auth.getAccessToken()).toEqual(expect.any(String))
+  await elapse(10 * MINUTE)
+  expect(auth.session).toMatchObject(idle)
+})
