@@ -77,7 +77,8 @@ export function signOutWhenIdle(auth: TokenManager, options: IdleOptions): () =>
 
   for (const event of ACTIVITY) addEventListener(event, act, { capture: true, passive: true, signal })
   for (const event of RETURN) {
-    addEventListener(event, () => (document.visibilityState === 'visible' ? act() : check()), { capture: true, signal })
+    const isSomebody = () => event !== 'online' && document.visibilityState === 'visible'
+    addEventListener(event, () => (isSomebody() ? act() : check()), { capture: true, signal })
   }
   addEventListener('storage', check, { signal }) // another tab has noted something
   auth.guard = guard

@@ -274,3 +274,12 @@ test('of two rules the one that is stopped holds no more, though it came first',
   await elapse(10 * MINUTE)
   expect(auth.session).toMatchObject(idle)
 })
+
+test('a network that comes and goes is nobody', async () => {
+  const { auth } = await startPage()
+  for (let minute = 0; minute < 15; minute += 5) {
+    await elapse(5 * MINUTE)
+    dispatchEvent(new Event('online'))
+  }
+  expect(auth.session).toMatchObject(idle)
+})
