@@ -43,7 +43,12 @@ export function signOutWhenIdle(auth: TokenManager, options: IdleOptions): () =>
   const check = () => {
     clearTimeout(timer)
     const { status } = auth.session
-    if (note.read() === undefined && status === 'signedIn') note.write()
+    const before = note.age()
+    // Another tab may have ended its session and forgotten the note, a moment before this one was to end.
+    if (note.read() === undefined && status === 'signedIn') {
+      if (before >= after) return end()
+      note.write()
+    }
     if (note.read() === undefined || status === 'signedOut') return warn(undefined)
     const idle = note.age()
     if (idle >= after) return end()

@@ -283,3 +283,12 @@ test('a network that comes and goes is nobody', async () => {
   }
   expect(auth.session).toMatchObject(idle)
 })
+
+test('another tab that ends its session first does not give this one more time', async () => {
+  const { auth } = await startPage({}, 3600)
+  vi.setSystemTime(Date.now() + AFTER)
+  localStorage.removeItem(NOTE)
+  dispatchEvent(new StorageEvent('storage', { key: NOTE }))
+  await turns()
+  expect(auth.session).toMatchObject(idle)
+})
