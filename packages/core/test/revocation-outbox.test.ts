@@ -294,3 +294,17 @@ test('a captive portal in the place of the metadata is an outage, a mistake in t
     await source[Symbol.asyncDispose]()
   }
 })
+
+test.each([{ version: {} }, { version: Number.NaN }, { version: 0 }])(
+  'damage without a version that can be compared (%j) is written over, as stores allow',
+  async (damage) => {
+    const server = testAuthorizationServer()
+    const store = memoryStore()
+    await store.replace(OUTBOX, undefined, damage as unknown as StoredRecord)
+    const { options } = sourceAt(server, { store })
+    server.always({ lost: 'request' }, 'revocation')
+    const source = refreshToken({ ...options, refreshToken: server.newRefreshToken() })
+    await source.revoke()
+    expect(Object(await store.get(OUTBOX)).revocations).toHaveLength(1)
+  },
+)
