@@ -66,6 +66,7 @@ class StoredRevocations implements Revocations {
     // Written before there is an answer: whoever signs out may close the page.
     const kept = this.#change((before) => ({ pending: [...before.pending, ...pending], failure: this.#claim(before) }))
     await this.#send(pending, kept)
+    void this.flush() // the server is there again: for what waited before, too
   }
 
   async flush(probe = false): Promise<void> {

@@ -308,3 +308,22 @@ test.each([{ version: {} }, { version: Number.NaN }, { version: 0 }])(
     expect(Object(await store.get(OUTBOX)).revocations).toHaveLength(1)
   },
 )
+
+test('a sign-out that the server hears of takes along what waited before', async () => {
+  const server = testAuthorizationServer()
+  const { options } = sourceAt(server, { store: memoryStore() })
+  const [one, two] = ['one', 'two'].map((sessionKey) => {
+    return refreshToken({ ...options, sessionKey, refreshToken: server.newRefreshToken() })
+  })
+  await one?.getAccessToken()
+  await two?.getAccessToken()
+  server.always({ status: 503, headers: { 'retry-after': '1800' } }, 'revocation')
+  await one?.revoke()
+  await one?.[Symbol.asyncDispose]()
+  expect(server.isRevoked('refresh-token-1')).toBe(false)
+  server.always(undefined, 'revocation')
+  await two?.revoke()
+  await elapse(HOUR)
+  expect(server.isRevoked('refresh-token-2')).toBe(true)
+  expect(server.isRevoked('refresh-token-1')).toBe(true)
+})
