@@ -84,7 +84,7 @@ export class Session extends SessionCopy {
   /** A new sign-in takes the place of whatever was there. */
   async begin(tokenSet: Issued): Promise<void> {
     const record = succeeded(emptyRecord(this.record), this.options.own.tokenKey, tokenSet)
-    this.keep(told(record, 'issued', 'signed in'), Date.now())
+    this.keep(told(record, 'issued', 'signed in'), 0) // no end of now is by this one
     await this.save()
     this.#watch((await this.identity()).key) // nothing else may have looked at the store before
     this.#looked()
