@@ -74,6 +74,7 @@ export class Session extends SessionCopy {
   /** The network is back, or the page is shown: looks at the store, and lets a failing session ask at once (R8). */
   async wake(): Promise<void> {
     this.drift = Number.NaN // nothing is served from memory until the store has been looked at
+    this.options.guard()
     await this.ready()
     const now = performance.now()
     if (!this.retryAt(this.options.own.tokenKey) || now - this.#lastProbe < PROBE_INTERVAL) return

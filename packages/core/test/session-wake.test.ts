@@ -89,3 +89,18 @@ test('a return during a back-off costs those who ask for a token nothing but the
   expect(sent()).toBe(before + 1)
   expect(source.session).toMatchObject({ freshness: 'fresh' })
 })
+
+test('a return sends nothing before whoever may end the session was asked', async () => {
+  const { source, wake, sent, fail } = await page()
+  fail(throttled)
+  await elapse(HOUR)
+  expect(sent()).toBe(1)
+  let asked = 0
+  source.guard = () => {
+    asked++
+    void source.revoke({ reason: 'idle' })
+  }
+  await wake()
+  expect(asked).toBe(1)
+  expect(sent()).toBe(1)
+})
