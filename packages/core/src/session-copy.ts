@@ -26,7 +26,7 @@ export class SessionCopy {
   unsaved: 'renewal' | 'replacement' | undefined
   /** Counts sign-ins and sign-outs. */
   intent = 0
-  /** When the last of them happened, epoch milliseconds. */
+  /** When the last of them happened, if it was a sign-out, epoch milliseconds; else 0. */
   intentAt = 0
   /** What failed here last, by token key; '' holds for all. */
   readonly failed: Map<string, Failed> = new Map()
@@ -176,7 +176,7 @@ export class SessionCopy {
     return [this.#stored, initial?.refreshToken].includes(refreshToken)
   }
 
-  /** Changes the copy alone; the store follows when it can. `intentAt`: somebody signed in or out, at this time. */
+  /** Changes the copy alone; the store follows when it can. `intentAt`: somebody signed in (0), or out at this time. */
   keep(record: SessionRecord, intentAt?: number): void {
     if (intentAt !== undefined) {
       this.intent++
