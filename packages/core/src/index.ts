@@ -1,3 +1,9 @@
+export type { AccessRules, AccessTokenClaims } from './access-rules.ts'
+export {
+  type AccessTokenVerifier,
+  type AccessTokenVerifierOptions,
+  accessTokenVerifier,
+} from './access-token-verifier.ts'
 export type { Api, ApiRoute, Apis } from './api-routes.ts'
 export { authenticatedFetch } from './authenticated-fetch.ts'
 export { type AuthorizationDetail, authorizationDetails } from './authorization-details.ts'
@@ -30,6 +36,8 @@ export {
   type ServerAnswer,
   StoreError,
   TokenUnavailableError,
+  type VerificationAnswer,
+  VerificationError,
 } from './errors.ts'
 export type { Grant, TokenRequest } from './grant.ts'
 export {
@@ -54,7 +62,14 @@ export { type IdTokenSignature, idTokenSignature } from './id-token-signature.ts
 export { LocalLocks } from './lock.ts'
 export { type LoggedOut, type LogoutTokenVerifier, logoutTokenVerifier } from './logout-token.ts'
 export { memoryStore } from './memory-store.ts'
+export type { VerifiableRequest } from './presented-token.ts'
 export type { DPoP, ProofOfPossession } from './proof-of-possession.ts'
+export {
+  type ProtectedResourceMetadata,
+  type ProtectedResourceOptions,
+  type PublishedMetadata,
+  protectedResourceMetadata,
+} from './protected-resource-metadata.ts'
 export type { Revocation, RevocationContext, RevocationOutbox, Revocations } from './revocation.ts'
 export { revocationOutbox } from './revocation-outbox.ts'
 export type {
