@@ -10,7 +10,8 @@ type Pair = Awaited<ReturnType<typeof generateKeyPair>>
 type Header = { alg?: string; typ?: string; kid?: string; jwk?: JWK }
 
 const first = await generateKeyPair('ES256', { extractable: true })
-const proofKey = await generateKeyPair('ES256', { extractable: true })
+/** What the client's tokens are bound to. */
+export const proofKey: Pair = await generateKeyPair('ES256', { extractable: true })
 let serial = 0
 
 export const now = (): number => Math.floor(Date.now() / 1000)
