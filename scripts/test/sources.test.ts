@@ -11,6 +11,7 @@ const layers: Record<number, string[]> = {
     'token-set.ts',
     'authorization-details.ts',
     'errors.ts',
+    'verification-error.ts',
     'session-record.ts',
     'deadline.ts',
     'secure-url.ts',

@@ -36,8 +36,6 @@ export {
   type ServerAnswer,
   StoreError,
   TokenUnavailableError,
-  type VerificationAnswer,
-  VerificationError,
 } from './errors.ts'
 export type { Grant, TokenRequest } from './grant.ts'
 export {
@@ -92,3 +90,4 @@ export type { AccessTokenRequest, TokenSource } from './token-source.ts'
 export { type Lease, type StoredRecord, type TokenStore, versionOf } from './token-store.ts'
 export { isUnderWay, memoryTransactions, type Transaction, type TransactionStore } from './transaction-store.ts'
 export { fetchUserInfo } from './user-info.ts'
+export { type VerificationAnswer, VerificationError } from './verification-error.ts'

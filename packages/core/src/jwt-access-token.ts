@@ -1,12 +1,13 @@
 import * as oauth from 'oauth4webapi'
 import type { AccessTokenClaims } from './access-rules.ts'
 import type { Client } from './client.ts'
-import { OAuthError, type VerificationError } from './errors.ts'
+import { OAuthError } from './errors.ts'
 import { jwtPart } from './jwt-part.ts'
 import { KeySet } from './key-set.ts'
 import type { PresentedToken, VerifiableRequest } from './presented-token.ts'
 import { Remembered } from './remembered.ts'
 import type { TokenChallenge } from './token-challenge.ts'
+import type { VerificationError } from './verification-error.ts'
 
 /** Milliseconds that keys stay good through an outage of the server. */
 const LONGEST_OUTAGE = 86_400_000

@@ -1,4 +1,5 @@
-import { type OAuthErrorDetails, VerificationError } from './errors.ts'
+import type { OAuthErrorDetails } from './errors.ts'
+import { VerificationError } from './verification-error.ts'
 
 /** What every challenge of an API says (RFC 6750 section 3, RFC 9449 section 7.1, RFC 9728 section 5.1). */
 export interface ChallengeOptions {
