@@ -12,6 +12,7 @@ const layers: Record<number, string[]> = {
     'token-set.ts',
     'authorization-details.ts',
     'errors.ts',
+    'verification-error.ts',
     'session-record.ts',
     'deadline.ts',
     'secure-url.ts',
@@ -32,6 +33,16 @@ const layers: Record<number, string[]> = {
       'grant.ts',
     ],
     ...['id-token.ts', 'id-token-signature.ts', 'key-set.ts', 'logout-token.ts'],
+    ...[
+      'access-token-verifier.ts',
+      'access-rules.ts',
+      'jwt-access-token.ts',
+      'presented-token.ts',
+      'token-challenge.ts',
+      'token-introspection.ts',
+      'remembered.ts',
+      'protected-resource-metadata.ts',
+    ],
     ...[
       'proof-of-possession.ts',
       'dpop.ts',
@@ -71,7 +82,7 @@ const layers: Record<number, string[]> = {
 const speaksProtocol = [
   ...['client.ts', 'discovery.ts', 'client-options.ts', 'client-authentication.ts', 'client-assertion.ts', 'grants/*'],
   ...['id-token.ts', 'id-token-signature.ts', 'key-set.ts', 'logout-token.ts', 'user-info.ts'],
-  ...['dpop-proof.ts', 'proof-key.ts'],
+  ...['dpop-proof.ts', 'proof-key.ts', 'jwt-access-token.ts', 'token-introspection.ts'],
 ]
 
 const matches = (file: string, patterns: string[]) => patterns.some((p) => posix.matchesGlob(file, p))

@@ -10,18 +10,21 @@ import type { Memory } from './memory-adapter.ts'
 export interface Api {
   resource: string
   scopes: string[]
+  /** What its tokens are: JWTs (RFC 9068), the default, or nothing that can be read. */
+  accessTokenFormat?: 'jwt' | 'opaque'
 }
 
 /** The scopes that say who the user is; a request for nothing else gets a token for the UserInfo endpoint. */
 export const identityScopes: string[] = ['openid', 'profile', 'email', 'offline_access']
 
-/** What the provider has to know in order to issue RFC 9068 access tokens for an API. */
-export function resourceServer({ resource, scopes }: Api, accessTokenTTL: number): ResourceServer {
+/** What the provider has to know in order to issue access tokens for an API. */
+export function resourceServer(api: Api, accessTokenTTL: number): ResourceServer {
+  const { resource, scopes, accessTokenFormat = 'jwt' } = api
   return {
     scope: scopes.join(' '),
     audience: resource,
     accessTokenTTL,
-    accessTokenFormat: 'jwt',
+    accessTokenFormat,
     jwt: { sign: { alg: 'ES256' } },
   }
 }

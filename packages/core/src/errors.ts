@@ -36,6 +36,13 @@ export type OAuthErrorCode =
   // what others send
   | 'invalid-logout-token'
   | 'step-up-refused'
+  | 'token-missing'
+  | 'malformed-request'
+  | 'invalid-token'
+  | 'invalid-proof'
+  | 'insufficient-scope'
+  | 'insufficient-authentication'
+  | 'verification-unavailable'
 
 /** What an error carries besides its message. */
 export interface OAuthErrorDetails {

@@ -1,3 +1,9 @@
+export type { AccessRules, AccessTokenClaims } from './access-rules.ts'
+export {
+  type AccessTokenVerifier,
+  type AccessTokenVerifierOptions,
+  accessTokenVerifier,
+} from './access-token-verifier.ts'
 export type { Api, ApiRoute, Apis } from './api-routes.ts'
 export { authenticatedFetch } from './authenticated-fetch.ts'
 export { type AuthorizationDetail, authorizationDetails } from './authorization-details.ts'
@@ -56,7 +62,14 @@ export { type IdTokenSignature, idTokenSignature } from './id-token-signature.ts
 export { LocalLocks } from './lock.ts'
 export { type LoggedOut, type LogoutTokenVerifier, logoutTokenVerifier } from './logout-token.ts'
 export { memoryStore } from './memory-store.ts'
+export type { VerifiableRequest } from './presented-token.ts'
 export type { DPoP, ProofOfPossession } from './proof-of-possession.ts'
+export {
+  type ProtectedResourceMetadata,
+  type ProtectedResourceOptions,
+  type PublishedMetadata,
+  protectedResourceMetadata,
+} from './protected-resource-metadata.ts'
 export type { Revocation, RevocationContext, RevocationOutbox, Revocations } from './revocation.ts'
 export { revocationOutbox } from './revocation-outbox.ts'
 export type {
@@ -80,3 +93,4 @@ export type { AccessTokenRequest, TokenSource } from './token-source.ts'
 export { type Lease, type StoredRecord, type TokenStore, versionOf } from './token-store.ts'
 export { isUnderWay, memoryTransactions, type Transaction, type TransactionStore } from './transaction-store.ts'
 export { fetchUserInfo } from './user-info.ts'
+export { type VerificationAnswer, VerificationError } from './verification-error.ts'
