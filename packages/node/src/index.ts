@@ -1,6 +1,7 @@
 export * from '@keyturn/core'
 export { type BackChannelLogoutOptions, backChannelLogout } from './back-channel-logout.ts'
 export { type FileStoreOptions, fileStore } from './file-store.ts'
+export { type LoopbackLoginOptions, loopbackLogin } from './loopback-login.ts'
 export type { FileKey } from './record-cipher.ts'
 export type { CookieKey } from './sealed-cookies.ts'
 export type { WebRequest } from './web-request.ts'
