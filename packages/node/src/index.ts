@@ -1,5 +1,6 @@
 export * from '@keyturn/core'
 export { type BackChannelLogoutOptions, backChannelLogout } from './back-channel-logout.ts'
+export { type DeviceLoginOptions, deviceLogin } from './device-login.ts'
 export { type FileStoreOptions, fileStore } from './file-store.ts'
 export { type LoopbackLoginOptions, loopbackLogin } from './loopback-login.ts'
 export type { FileKey } from './record-cipher.ts'

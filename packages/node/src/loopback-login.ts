@@ -11,7 +11,7 @@ import {
 } from '@keyturn/core'
 import type { ClosingPage } from './closing-page.ts'
 import { loopbackReceiver, notFound } from './loopback-receiver.ts'
-import { hasStoredSession } from './stored-session.ts'
+import { storedSession } from './stored-session.ts'
 import { openInSystemBrowser } from './system-browser.ts'
 
 /** What `loopbackLogin` needs besides what all sources take. */
@@ -58,8 +58,8 @@ export async function loopbackLogin(options: LoopbackLoginOptions): Promise<Auth
   const transactions = memoryTransactions()
   const userAgent = { url: '', navigate: open, replaceUrl() {} }
   const flowAt = (redirectUri: string) => authorizationCode({ ...shared, redirectUri, userAgent, transactions })
-  const stored = flowAt('http://127.0.0.1/callback')
-  if (await hasStoredSession(stored, signal)) return stored
+  const stored = await storedSession(flowAt('http://127.0.0.1/callback'), signal)
+  if (stored) return stored
 
   const { promise: ended, resolve, reject } = Promise.withResolvers<void>()
   let isOver = false

@@ -1,21 +1,21 @@
 import { LoginRequiredError, type TokenManager } from '@keyturn/core'
 
 /**
- * Whether there is a session that needs no person: one that yields a token, or would but for a failure that passes.
- * Otherwise the manager is disposed of. Rejects where the store cannot tell, and when `signal` aborts.
+ * The manager, where its session needs no person: it yields a token, or would but for a failure that may pass. Otherwise
+ * undefined, and it is disposed of. Rejects where the store cannot tell, and when `signal` aborts.
  */
-export async function hasStoredSession(
-  manager: Pick<TokenManager, 'getAccessToken' | 'session' | typeof Symbol.asyncDispose>,
+export async function storedSession<M extends Pick<TokenManager, 'getAccessToken' | 'session'> & AsyncDisposable>(
+  manager: M,
   signal: AbortSignal | undefined,
-): Promise<boolean> {
+): Promise<M | undefined> {
   try {
     await manager.getAccessToken({ signal })
-    return true
+    return manager
   } catch (error) {
-    const isAborted = signal?.aborted === true
-    if (!isAborted && !(error instanceof LoginRequiredError) && manager.session.status === 'signedIn') return true
+    const needsPerson = error instanceof LoginRequiredError
+    if (!needsPerson && !signal?.aborted && manager.session.status === 'signedIn') return manager
     await manager[Symbol.asyncDispose]()
-    if (isAborted || !(error instanceof LoginRequiredError)) throw error
-    return false
+    if (needsPerson && !signal?.aborted) return undefined
+    throw error
   }
 }
