@@ -31,7 +31,7 @@ const OURS = ['client_id', 'client_secret', 'client_assertion', 'client_assertio
 
 type Endpoint =
   | 'jwks_uri'
-  | `${'authorization' | 'end_session' | 'introspection' | 'pushed_authorization_request' | 'revocation' | 'token' | 'userinfo'}_endpoint`
+  | `${'authorization' | 'device_authorization' | 'end_session' | 'introspection' | 'pushed_authorization_request' | 'revocation' | 'token' | 'userinfo'}_endpoint`
 
 /** One client at one authorization server: the only place that knows the wire. */
 export class Client {

@@ -47,6 +47,7 @@ export {
   type LoginRoute,
 } from './grants/authorization-code.ts'
 export { clientCredentials } from './grants/client-credentials.ts'
+export { DeviceCodeFlow, type DeviceLogin, type DevicePrompt, deviceCode } from './grants/device-code.ts'
 export { type Jarm, jarm } from './grants/jarm.ts'
 export type { LoginOptions, LoginResult, LogoutOptions } from './grants/login-options.ts'
 export { type PasswordOptions, password } from './grants/password.ts'

@@ -18,7 +18,7 @@ export class VerificationError extends OAuthError {
   declare readonly headers: Readonly<Record<string, string>>
 
   constructor(code: OAuthErrorCode, message: string, answer: VerificationAnswer, details?: OAuthErrorDetails) {
-    const members = { ...details, ...answer }
-    super(code, message, members)
+    super(code, message, details)
+    Object.assign(this, answer)
   }
 }
