@@ -84,15 +84,17 @@ export function accessTokenVerifier(options: AccessTokenVerifierOptions): Access
     return jwts.verified(presented, reachedAt(origin, request), challenge)
   }
   // A route that asks for more looks at the same request again: its proof has not come twice.
-  const known = new WeakMap<VerifiableRequest, Promise<AccessTokenClaims>>()
+  const known = new WeakMap<VerifiableRequest, { token: string; verifying: Promise<AccessTokenClaims> }>()
 
   return {
     async verify(request, rules = {}) {
       const scope = scopesOf(options.scope, rules.scope).join(' ') || undefined
       const challenge = new TokenChallenge({ scope, resourceMetadata: options.resourceMetadata, isBound })
       const presented = presentedToken(request, challenge)
-      const verifying = known.get(request) ?? verified(request, presented, challenge)
-      known.set(request, verifying)
+      const before = known.get(request)
+      const isSame = before?.token === presented.token
+      const verifying = isSame ? before.verifying : verified(request, presented, challenge)
+      known.set(request, { token: presented.token, verifying })
       const claims = await verifying
       for (const each of [options, rules]) await obey(each, claims, presented.scheme, challenge)
       return claims
