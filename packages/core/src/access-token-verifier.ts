@@ -76,17 +76,26 @@ export function accessTokenVerifier(options: AccessTokenVerifierOptions): Access
     return claims
   }
 
+  const verified = async (request: VerifiableRequest, presented: PresentedToken, challenge: TokenChallenge) => {
+    if (isBound && presented.scheme === 'Bearer') {
+      throw challenge.invalidToken('Only tokens that are bound to a key are taken', { scheme: 'DPoP' })
+    }
+    if (!isJwt(presented.token)) return opaque(presented, challenge)
+    return jwts.verified(presented, reachedAt(origin, request), challenge)
+  }
+  // A route that asks for more looks at the same request again: its proof has not come twice.
+  const known = new WeakMap<VerifiableRequest, { token: string; verifying: Promise<AccessTokenClaims> }>()
+
   return {
     async verify(request, rules = {}) {
       const scope = scopesOf(options.scope, rules.scope).join(' ') || undefined
       const challenge = new TokenChallenge({ scope, resourceMetadata: options.resourceMetadata, isBound })
       const presented = presentedToken(request, challenge)
-      if (isBound && presented.scheme === 'Bearer') {
-        throw challenge.invalidToken('Only tokens that are bound to a key are taken', { scheme: 'DPoP' })
-      }
-      const claims = isJwt(presented.token)
-        ? await jwts.verified(presented, reachedAt(origin, request), challenge)
-        : await opaque(presented, challenge)
+      const before = known.get(request)
+      const isSame = before?.token === presented.token
+      const verifying = isSame ? before.verifying : verified(request, presented, challenge)
+      known.set(request, { token: presented.token, verifying })
+      const claims = await verifying
       for (const each of [options, rules]) await obey(each, claims, presented.scheme, challenge)
       return claims
     },

@@ -222,3 +222,11 @@ test('without any keys it is the API that is unavailable, and the token is not b
   server.isAway = false
   expect(await verifier.verify(call(`Bearer ${await signed()}`))).toMatchObject({ sub: 'ada' })
 })
+
+test('a request whose token was exchanged is looked at anew', async () => {
+  const verifier = new TokenServer().verifier()
+  const request = call(`Bearer ${await signed()}`)
+  await verifier.verify(request)
+  request.headers.set('authorization', `Bearer ${await signed(claimsOf({ aud: 'urn:other' }))}`)
+  expect(await rejection(verifier.verify(request))).toMatchObject(invalidToken)
+})

@@ -87,6 +87,15 @@ test('a proof is taken once, also when it comes twice at the same time or is sig
   expect(await rejection(verifier.verify(call(`DPoP ${token}`, { dpop })))).toMatchObject(invalidProof)
 })
 
+test('one request may be looked at twice, such as by a route that asks for more', async () => {
+  const verifier = new TokenServer().verifier()
+  const token = await bound()
+  const request = call(`DPoP ${token}`, { dpop: await proof(token) })
+  expect(await verifier.verify(request)).toEqual(await verifier.verify(request, { scope: 'orders:read' }))
+  expect(await rejection(verifier.verify(request, { scope: 'admin' }))).toMatchObject({ status: 403 })
+  expect(await rejection(verifier.verify(request.clone()))).toMatchObject(invalidProof)
+})
+
 test('a proof is remembered for as long as it could be taken', async () => {
   const verifier = new TokenServer().verifier()
   const token = await bound({ exp: now() + 3600 })

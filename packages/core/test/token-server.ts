@@ -78,7 +78,7 @@ export async function bound(more: Record<string, unknown> = {}): Promise<string>
 /** A proof of the client's (RFC 9449 section 4.2). */
 export async function proof(
   token: string,
-  more: JWTPayload = {},
+  more: Record<string, unknown> = {},
   header: Header = {},
   key = proofKey,
 ): Promise<string> {

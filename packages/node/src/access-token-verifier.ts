@@ -24,7 +24,14 @@ export interface ApiRequest {
  */
 export function accessTokenVerifier(options: AccessTokenVerifierOptions): AccessTokenVerifier<ApiRequest> {
   const verifier = coreVerifier(options)
-  return { verify: async (request, rules) => verifier.verify(verifiable(request), rules) }
+  const known = new WeakMap<ApiRequest, VerifiableRequest>() // the same request is to be seen as the same
+  return {
+    async verify(request, rules) {
+      const seen = known.get(request) ?? verifiable(request)
+      known.set(request, seen)
+      return verifier.verify(seen, rules)
+    },
+  }
 }
 
 function verifiable(request: ApiRequest): VerifiableRequest {
@@ -35,7 +42,7 @@ function verifiable(request: ApiRequest): VerifiableRequest {
     for (const value of valuesOf(name, headers, rawHeaders)) sent.append(name, value)
   }
   // The path goes behind the host as it is: resolved, `//other.example/` would be a host of its own.
-  const path = originalUrl.startsWith('/') ? originalUrl : originalUrl.replace(/^https?:\/\/[^/?#]*/i, '')
+  const path = originalUrl.startsWith('/') ? originalUrl : originalUrl.replace(/^(https?:\/\/[^/?#]*)?\/?/i, '/')
   const host = headers.host ?? headers[':authority'] ?? 'localhost'
   const isTls = Object(socket).encrypted === true
   return {

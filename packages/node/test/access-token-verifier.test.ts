@@ -133,7 +133,8 @@ test('express gives the address as it came, behind its routers, too', async () =
   const { issuer, client } = await start()
   const verifier = accessTokenVerifier({ issuer, audience: AUDIENCE })
   const router = express.Router().get('/list', async (incoming, response) => {
-    response.json(await verifier.verify(incoming))
+    await verifier.verify(incoming)
+    response.json(await verifier.verify(incoming, { scope: 'api:read' }))
   })
   const url = `${await listening(createServer(express().use('/orders', router)))}/list`
   const api = authenticatedFetch(clientCredentials({ ...client, dpop: dpop() }), { apis: url })
