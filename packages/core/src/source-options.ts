@@ -21,7 +21,8 @@ export interface SourceOptions extends ClientOptions {
   sessionKey?: string | undefined
   /**
    * The `client` of another source that has the same issuer, client and authentication: metadata, keys and what the server
-   * refused are then known to both, and their token requests are counted together. Not with `dpop`. Default: its own.
+   * refused are then known to both, and their token requests are counted together. Not with `dpop`; `claims` and
+   * `idTokenSignature` are the other source's, and have to be there where they are wanted here. Default: its own.
    */
   client?: Client | undefined
   /**

@@ -57,8 +57,10 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
     if (store && [store.get, store.replace, store.lock].some((method) => typeof method !== 'function')) {
       throw new OAuthError('invalid-options', 'store is no TokenStore', { fix: 'Give store get, replace and lock.' })
     }
-    if (options.client && (options.dpop || client.possession)) {
-      throw new OAuthError('invalid-options', 'dpop needs a client of its own', { fix: 'Leave out client.' })
+    if (options.client && (options.dpop || client.possession || !client.fits(options))) {
+      throw new OAuthError('invalid-options', 'client is bound to a key, or of other options', {
+        fix: 'Leave out client.',
+      })
     }
     client.possession = options.dpop?.({ options, kind, tokenFor: this.#guarded, warnings: this.warnings })
     Object.assign(this, client.possession?.signing)

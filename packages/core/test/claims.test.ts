@@ -1,6 +1,7 @@
 import {
   authorizationCode,
   InvalidCallbackError,
+  idTokenSignature,
   memoryStore,
   type StandardSchemaV1,
   type StoredRecord,
@@ -159,3 +160,26 @@ test.each(['user of another form', 7])(
     expect(await auth.getAccessToken({ rejectedToken })).toBe('the next one')
   },
 )
+
+test('the client of another source is refused where that does not check what this one wants', () => {
+  const options = { issuer: ISSUER, clientId: 'app', redirectUri: REDIRECT_URI, userAgent: new FakePage() }
+  const { client } = authorizationCode(options)
+  const claims = schema(valid)
+  for (const more of [
+    { claims },
+    { idTokenSignature: idTokenSignature() },
+    { clientId: 'other' },
+    { issuer: 'https://b.example' },
+  ]) {
+    expect(() => authorizationCode({ ...options, ...more, client })).toThrow(
+      expect.objectContaining({ code: 'invalid-options' }),
+    )
+  }
+  const strict = authorizationCode({ ...options, claims, idTokenSignature: idTokenSignature() })
+  const same = { ...options, client: strict.client }
+  expect(authorizationCode(same).client).toBe(strict.client)
+  expect(authorizationCode({ ...same, claims, idTokenSignature: idTokenSignature() }).client).toBe(strict.client)
+  expect(() => authorizationCode({ ...same, claims: schema(valid) })).toThrow(
+    'client is bound to a key, or of other options',
+  )
+})
