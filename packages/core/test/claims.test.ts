@@ -179,7 +179,5 @@ test('the client of another source is refused where that does not check what thi
   const same = { ...options, client: strict.client }
   expect(authorizationCode(same).client).toBe(strict.client)
   expect(authorizationCode({ ...same, claims, idTokenSignature: idTokenSignature() }).client).toBe(strict.client)
-  expect(() => authorizationCode({ ...same, claims: schema(valid) })).toThrow(
-    'client is bound to a key, or of other options',
-  )
+  expect(() => authorizationCode({ ...same, claims: schema(valid) })).toThrow('client cannot be shared')
 })
