@@ -58,9 +58,7 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
       throw new OAuthError('invalid-options', 'store is no TokenStore', { fix: 'Give store get, replace and lock.' })
     }
     if (options.client && (options.dpop || client.possession || !client.fits(options))) {
-      throw new OAuthError('invalid-options', 'client cannot be shared', {
-        fix: 'Leave out client.',
-      })
+      throw new OAuthError('invalid-options', 'client cannot be shared', { fix: 'Leave out client.' })
     }
     client.possession = options.dpop?.({ options, kind, tokenFor: this.#guarded, warnings: this.warnings })
     Object.assign(this, client.possession?.signing)

@@ -7,6 +7,8 @@ import {
   type LoginOptions,
   type LogoutOptions,
   OAuthError,
+  type RevocationOutbox,
+  revocationOutbox,
   type StandardSchemaV1,
   StoreError,
   type TokenStore,
@@ -99,7 +101,10 @@ export function webSessions(options: WebSessionsOptions): WebSessions {
     route: Pick<AuthorizationCodeOptions, 'userAgent' | 'transactions'>,
   ): PlacedFlow<Claims> => {
     const place = placeOf(store, sessionKey)
-    return { place, flow: authorizationCode({ ...shared, ...route, client, onWarning: warn, store: place.store }) }
+    // What is to be revoked is everybody's: a session's own place holds nothing but the session.
+    const outbox: RevocationOutbox = (context) => (options.outbox ?? revocationOutbox())({ ...context, store })
+    const own = { client, outbox, onWarning: warn, store: place.store }
+    return { place, flow: authorizationCode({ ...shared, ...route, ...own }) }
   }
   const flows = new KeptFlows((sessionKey) => open(() => sessionKey, { userAgent: nobody }))
   const underWay = new Map<string, Promise<WebCallback>>()
