@@ -65,6 +65,13 @@ export class Client {
     }
   }
 
+  /** Whether a source with these options can use it: what it does not check nobody would. */
+  fits({ issuer, clientId, claims, idTokenSignature }: ClientOptions): boolean {
+    const own = this.#options
+    const checks = (!claims || claims === own.claims) && (!idTokenSignature || !!own.idTokenSignature)
+    return checks && issuer === this.issuer && clientId === this.clientId
+  }
+
   /** The authorization server's metadata: fetched once, kept unless that failed. */
   metadata(): Promise<AuthorizationServer> {
     this.#metadata ??= this.#discover().catch((error) => {

@@ -29,9 +29,14 @@ export async function identityIn(
     throw new Error('its ID token is of another access token')
   }
   if (refreshed?.claims && refreshed.claims.sub !== claims.sub) throw new Error('its ID token is of another user')
+  // Which session it is, an ID token of a refresh may leave out; front-channel logout asks for it later.
+  const { sid = claims.sid } = refreshed?.claims ?? {}
   try {
     // Who it is stays the server's word: a refresh, and UserInfo, are compared with it.
-    return { idToken: answer.id_token, claims: { ...claims, ...(await check(claims)), sub: claims.sub } }
+    return {
+      idToken: answer.id_token,
+      claims: { ...claims, ...(sid ? { sid } : {}), ...(await check(claims)), sub: claims.sub },
+    }
   } catch (error) {
     if (!refreshed || !(error instanceof OAuthError)) throw error
     refreshed.warn(`The ID token of a refresh is left out: ${error.message}`)

@@ -22,7 +22,8 @@ export interface SourceOptions extends ClientOptions {
   sessionKey?: string | undefined
   /**
    * The `client` of another source that has the same issuer, client and authentication: metadata, keys and what the server
-   * refused are then known to both, and their token requests are counted together. Not with `dpop`. Default: its own.
+   * refused are then known to both, and their token requests are counted together. Not with `dpop`; `claims` and
+   * `idTokenSignature` are the other source's, and have to be there where they are wanted here. Default: its own.
    */
   client?: Client | undefined
   /**
@@ -35,12 +36,13 @@ export interface SourceOptions extends ClientOptions {
 }
 
 /** Throws an `OAuthError` for a store that is none, and for a client that cannot be shared. */
-export function assertUsable({ store, client, dpop }: SourceOptions): void {
+export function assertUsable(options: SourceOptions): void {
+  const { store, client, dpop } = options
   if (store && [store.get, store.replace, store.lock].some((method) => typeof method !== 'function')) {
     throw new OAuthError('invalid-options', 'store is no TokenStore', { fix: 'Give store get, replace and lock.' })
   }
-  if (client && (dpop || client.possession)) {
-    throw new OAuthError('invalid-options', 'dpop needs a client of its own', { fix: 'Leave out client.' })
+  if (client && (dpop || client.possession || !client.fits(options))) {
+    throw new OAuthError('invalid-options', 'client cannot be shared', { fix: 'Leave out client.' })
   }
 }
 

@@ -205,7 +205,7 @@ test('two sources with one client discover once, and each has its own session', 
 test('a client whose tokens are bound to a key is shared with nobody', () => {
   const bound = startApp({ dpop: dpop() }).auth
   for (const options of [{ client: bound.client }, { client: startApp().auth.client, dpop: dpop() }]) {
-    expect(() => startApp(options)).toThrow('dpop needs a client of its own')
+    expect(() => startApp(options)).toThrow('client cannot be shared')
   }
 })
 

@@ -1,6 +1,7 @@
 import {
   authorizationCode,
   InvalidCallbackError,
+  idTokenSignature,
   memoryStore,
   type StandardSchemaV1,
   type StoredRecord,
@@ -159,3 +160,34 @@ test.each(['user of another form', 7])(
     expect(await auth.getAccessToken({ rejectedToken })).toBe('the next one')
   },
 )
+
+test('the client of another source is refused where that does not check what this one wants', () => {
+  const options = { issuer: ISSUER, clientId: 'app', redirectUri: REDIRECT_URI, userAgent: new FakePage() }
+  const { client } = authorizationCode(options)
+  const claims = schema(valid)
+  for (const more of [
+    { claims },
+    { idTokenSignature: idTokenSignature() },
+    { clientId: 'other' },
+    { issuer: 'https://b.example' },
+  ]) {
+    expect(() => authorizationCode({ ...options, ...more, client })).toThrow(
+      expect.objectContaining({ code: 'invalid-options' }),
+    )
+  }
+  const strict = authorizationCode({ ...options, claims, idTokenSignature: idTokenSignature() })
+  const same = { ...options, client: strict.client }
+  expect(authorizationCode(same).client).toBe(strict.client)
+  expect(authorizationCode({ ...same, claims, idTokenSignature: idTokenSignature() }).client).toBe(strict.client)
+  expect(() => authorizationCode({ ...same, claims: schema(valid) })).toThrow('client cannot be shared')
+})
+
+test('which session it is at the server is kept though the ID token of a refresh does not say it', async () => {
+  vi.useFakeTimers({ toFake: ['Date'] })
+  const { auth, server, signIn } = start()
+  server.idToken = (claims) => ({ ...claims, groups: ['a'], sid: 'session-7' })
+  await signIn()
+  server.idToken = (claims) => ({ ...claims, groups: ['b'] })
+  vi.setSystemTime(Date.now() + 301_000)
+  expect((await auth.getTokenSet()).claims).toMatchObject({ sid: 'session-7', groups: ['b'] })
+})
