@@ -78,7 +78,8 @@ export function tokenFetch(source: TokenSource, options: AuthenticatedFetchOptio
     const send: Send = async (request, init, route, submit) => {
       const { method, referrer, referrerPolicy, url } = request
       submit ??= (own, init) => {
-        const sent = canSendAgain ? request.clone() : request
+        // Never the request itself: whoever follows a redirect makes the next one of its headers.
+        const sent = canSendAgain ? request.clone() : new Request(request)
         for (const [name, value] of own) sent.headers.set(name, value)
         return plain(sent, init)
       }
