@@ -212,3 +212,20 @@ test('after a sign-out nobody is asked to step up', async () => {
   expect((await world.call('/scope/write')).status).toBe(403)
   expect(world.logins).toEqual([])
 })
+
+test('a request is not repeated as somebody else: not by who waits for the login, comes later, or is next in turn', async () => {
+  const { promise: answered, resolve: answer } = Promise.withResolvers<void>()
+  const world = await startStepUp(async ({ login }, { app, logIn }) => {
+    app.server.idToken = (claims) => ({ ...claims, sub: 'somebody-else', auth_time: claims.iat })
+    return logIn(login())
+  })
+  world.meanwhile = (count) => (count === 1 ? answered : undefined)
+  const late = world.call('/scope/write', { method: 'POST' })
+  const calls = ['/scope/write', '/acr/high', '/acr/higher'].map((path) => world.call(path, { method: 'POST' }))
+  expect(await statuses(calls)).toEqual([403, 401, 401])
+  answer()
+  expect((await late).status).toBe(403)
+  expect([world.requests.length, world.logins.length]).toEqual([4, 1])
+  expect(world.app.auth.session).toMatchObject({ claims: { sub: 'somebody-else' } })
+  expect((await world.call('/acr/higher')).status).toBe(200)
+})
