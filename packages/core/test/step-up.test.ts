@@ -229,3 +229,17 @@ test('a request is not repeated as somebody else: not by who waits for the login
   expect(world.app.auth.session).toMatchObject({ claims: { sub: 'somebody-else' } })
   expect((await world.call('/acr/higher')).status).toBe(200)
 })
+
+test('who signs in while somebody else is asked is asked for what they need themselves', async () => {
+  const { promise: gone, resolve: leave } = Promise.withResolvers<void>()
+  let asked = 0
+  const world = await startStepUp(({ login }, { logIn }) => (asked++ === 0 ? gone : logIn(login())))
+  const before = world.call('/acr/high')
+  await vi.waitFor(() => expect(asked).toBe(1))
+  world.app.server.idToken = (claims) => ({ ...claims, sub: 'somebody-else', auth_time: claims.iat })
+  await world.logIn({ appState: { challenge: { error: 'invalid_token', scheme: undefined }, url: '' } })
+  const after = world.call('/acr/high')
+  await vi.waitFor(() => expect(world.requests).toHaveLength(2))
+  leave()
+  expect(await statuses([before, after])).toEqual([401, 200])
+})
