@@ -139,7 +139,7 @@ function headersOf(accessToken: string, headers?: Record<string, string>): Heade
 function refusesToken({ status, headers }: Response): boolean {
   const challenge = headers.get('www-authenticate') ?? ''
   // insufficient_user_authentication (RFC 9470) is about the person, use_dpop_nonce (RFC 9449) about the proof.
-  if (status !== 401 || /_user_|_dpop_/.test(challenge)) return false
+  if (status !== 401 || /insufficient_user_auth|use_dpop_nonce/.test(challenge)) return false
   // Quoted strings are gone first, unfinished ones to the end, so that none is looked at twice.
   return /^(?![^\s,=]+([\s,]|$))|(^|[\s,])(bearer|dpop)([\s,]|$)/i.test(challenge.replace(/"(\\.?|[^"\\])*"?/g, ''))
 }
