@@ -38,6 +38,8 @@ interface Asked {
 
 interface Run {
   readonly asked: Asked
+  /** Who was signed in when it began; undefined where nobody knows. */
+  readonly person: string | undefined
   /** The tokens that were challenged, and those that came of it. */
   readonly before: Set<string>
   readonly after: Set<string>
@@ -51,7 +53,7 @@ interface Run {
 /**
  * Turns a challenge that asks for more than the token can (`insufficient_scope`, RFC 6750 section 3.1;
  * `insufficient_user_authentication`, RFC 9470) into a login for all who wait, and repeats their requests with the token
- * that comes of it; where none comes, as in a page that is left, the API's answer stays. For `authenticatedFetch({ stepUp })`,
+ * that comes of it; where none comes, as in a page that is left, or it is another person's, the API's answer stays. For `authenticatedFetch({ stepUp })`,
  * which rejects with a `ChallengeError` where `confirm` does. What a token of such a login was not enough for is not asked
  * for again.
  */
@@ -62,6 +64,7 @@ export function stepUp(auth: TokenManager, { confirm }: StepUpOptions): StepUp {
   const start = (challenge: Challenge, url: string): Run => {
     const run: Run = {
       asked: { scope: new Set(), acrValues: challenge.acrValues, maxAge: challenge.maxAge },
+      person: personOf(auth),
       before: new Set(),
       after: new Set(),
       isSealed: false,
@@ -97,12 +100,13 @@ export function stepUp(auth: TokenManager, { confirm }: StepUpOptions): StepUp {
     if (!challenge || challenge.error === 'invalid_token') return undefined
     if (challenge.error === 'insufficient_scope' && !challenge.scope) return undefined // nobody says what to ask for
     const tokenOf = (request = wanted) => auth.getTokenSet(request).catch(() => undefined)
+    const person = personOf(auth)
 
     let run: Run
     let scope: string[]
     for (;;) {
       const held = await unlessAborted(tokenOf(), signal)
-      if (!held) return undefined // nobody is signed in who could step up
+      if (!held || personOf(auth) !== person) return undefined // whose request it is could not step up
       scope = [...wordsOf(held.scope), ...wordsOf(challenge.scope)]
       if (!running && last && covers(last.asked, challenge)) {
         run = last
@@ -111,14 +115,15 @@ export function stepUp(auth: TokenManager, { confirm }: StepUpOptions): StepUp {
       }
       running ??= start(challenge, url)
       run = running
-      const isAsked = join(run, challenge, scope)
+      const isAsked = run.person === person && join(run, challenge, scope)
       if (isAsked) run.before.add(accessToken)
       await unlessAborted(run.done, signal)
       if (isAsked) break
     }
     const request = wanted?.scope === undefined ? wanted : { ...wanted, scope: [...new Set(scope)].join(' ') }
     const got = await unlessAborted(tokenOf(request), signal)
-    if (!got || got.accessToken === accessToken) return undefined
+    // What one person asked for is not done as another, who may have logged in instead.
+    if (!got || got.accessToken === accessToken || personOf(auth) !== run.person) return undefined
     run.after.add(got.accessToken)
     return request ?? {}
   }
@@ -146,6 +151,11 @@ function covers(asked: Asked, { scope, acrValues, maxAge }: Challenge): boolean 
 /** Whether the person proved who they are too long ago by now. */
 function isPast({ endedAt }: Run, { maxAge }: Challenge): boolean {
   return maxAge !== undefined && Date.now() - endedAt >= maxAge * 1000
+}
+
+/** Who is signed in, where the server says so. */
+function personOf({ session }: TokenManager): string | undefined {
+  return session.status === 'signedIn' ? session.claims?.sub : undefined
 }
 
 const wordsOf = (list = '') => list.split(' ').filter(Boolean)

@@ -78,7 +78,8 @@ export function tokenFetch(source: TokenSource, options: AuthenticatedFetchOptio
     const send: Send = async (request, init, route, submit) => {
       const { method, referrer, referrerPolicy, url } = request
       submit ??= (own, init) => {
-        const sent = canSendAgain ? request.clone() : request
+        // Never the request itself: whoever follows a redirect makes the next one of its headers.
+        const sent = canSendAgain ? request.clone() : new Request(request)
         for (const [name, value] of own) sent.headers.set(name, value)
         return plain(sent, init)
       }
@@ -138,7 +139,7 @@ function headersOf(accessToken: string, headers?: Record<string, string>): Heade
 function refusesToken({ status, headers }: Response): boolean {
   const challenge = headers.get('www-authenticate') ?? ''
   // insufficient_user_authentication (RFC 9470) is about the person, use_dpop_nonce (RFC 9449) about the proof.
-  if (status !== 401 || /_user_|_dpop_/.test(challenge)) return false
+  if (status !== 401 || /insufficient_user_auth|use_dpop_nonce/.test(challenge)) return false
   // Quoted strings are gone first, unfinished ones to the end, so that none is looked at twice.
   return /^(?![^\s,=]+([\s,]|$))|(^|[\s,])(bearer|dpop)([\s,]|$)/i.test(challenge.replace(/"(\\.?|[^"\\])*"?/g, ''))
 }

@@ -144,3 +144,19 @@ test('a fetch underneath that hides where it was redirected to makes the call fa
   await expect(call('https://api.example/')).rejects.toThrow(TypeError)
   expect(await call('https://api.example/', { redirect: 'manual' })).toBe(hidden)
 })
+
+test('a stream that is answered with a 303 leaves neither token nor proof on the way that apis does not cover', async () => {
+  const other = await loopbackServer((_request, response) => json(response, {}))
+  const api = await redirecting({ '/v1/a': '/public', '/v1/b': `${other.origin}/x` }, 303)
+  for (const source of [new CountingSource(), signingSource().source]) {
+    for (const path of ['/v1/a', '/v1/b']) {
+      const init = { method: 'POST', body: new Blob(['once']).stream(), duplex: 'half' } as RequestInit
+      await authenticatedFetch(source, { apis: `${api.origin}/v1/` })(`${api.origin}${path}`, init)
+    }
+  }
+  const beyond = [...api.requests.filter(({ path }) => path === '/public'), ...other.requests]
+  expect(beyond.map(({ method, headers }) => [method, headers.authorization, headers.dpop])).toEqual(
+    Array(4).fill(['GET', undefined, undefined]),
+  )
+  expect(api.requests.find(({ path }) => path === '/v1/a')?.body.toString()).toBe('once')
+})

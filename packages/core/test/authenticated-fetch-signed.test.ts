@@ -136,3 +136,12 @@ test('a hostile challenge holds nothing up', async () => {
     expect(performance.now() - start, piece).toBeLessThan(1000)
   }
 })
+
+test('a refusal whose realm or description only looks like one about the person or the proof is about the token', async () => {
+  for (const text of ['realm="the_user_api"', 'error="invalid_token", error_description="a_dpop_key is gone"']) {
+    const { fetch, sent } = recorder(refusal(`Bearer ${text}`), fine)
+    const api = authenticatedFetch(new CountingSource(), { apis: API, fetch })
+    expect((await api(API)).status).toBe(200)
+    expect(sent.map(({ token }) => token)).toEqual(['Bearer token-1', 'Bearer token-2'])
+  }
+})

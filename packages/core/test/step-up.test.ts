@@ -212,3 +212,34 @@ test('after a sign-out nobody is asked to step up', async () => {
   expect((await world.call('/scope/write')).status).toBe(403)
   expect(world.logins).toEqual([])
 })
+
+test('a request is not repeated as somebody else: not by who waits for the login, comes later, or is next in turn', async () => {
+  const { promise: answered, resolve: answer } = Promise.withResolvers<void>()
+  const world = await startStepUp(async ({ login }, { app, logIn }) => {
+    app.server.idToken = (claims) => ({ ...claims, sub: 'somebody-else', auth_time: claims.iat })
+    return logIn(login())
+  })
+  world.meanwhile = (count) => (count === 1 ? answered : undefined)
+  const late = world.call('/scope/write', { method: 'POST' })
+  const calls = ['/scope/write', '/acr/high', '/acr/higher'].map((path) => world.call(path, { method: 'POST' }))
+  expect(await statuses(calls)).toEqual([403, 401, 401])
+  answer()
+  expect((await late).status).toBe(403)
+  expect([world.requests.length, world.logins.length]).toEqual([4, 1])
+  expect(world.app.auth.session).toMatchObject({ claims: { sub: 'somebody-else' } })
+  expect((await world.call('/acr/higher')).status).toBe(200)
+})
+
+test('who signs in while somebody else is asked is asked for what they need themselves', async () => {
+  const { promise: gone, resolve: leave } = Promise.withResolvers<void>()
+  let asked = 0
+  const world = await startStepUp(({ login }, { logIn }) => (asked++ === 0 ? gone : logIn(login())))
+  const before = world.call('/acr/high')
+  await vi.waitFor(() => expect(asked).toBe(1))
+  world.app.server.idToken = (claims) => ({ ...claims, sub: 'somebody-else', auth_time: claims.iat })
+  await world.logIn({ appState: { challenge: { error: 'invalid_token', scheme: undefined }, url: '' } })
+  const after = world.call('/acr/high')
+  await vi.waitFor(() => expect(world.requests).toHaveLength(2))
+  leave()
+  expect(await statuses([before, after])).toEqual([401, 200])
+})

@@ -9,9 +9,14 @@ export interface WebRequest {
 
 /** One header, as it was sent. */
 export function headerOf({ headers }: WebRequest, name: string): string | undefined {
-  if (headers instanceof Headers) return headers.get(name) ?? undefined
+  if (areOfFetch(headers)) return headers.get(name) ?? undefined
   const value = headers[name]
   return Array.isArray(value) ? value.join('; ') : value
+}
+
+/** Not by class: those of another implementation of fetch would count as empty, and a sign-out from elsewhere as ours. */
+function areOfFetch(headers: WebRequest['headers']): headers is Headers {
+  return typeof headers.get === 'function'
 }
 
 /** The query as it was sent, whatever a proxy or a router made of the address before it. */

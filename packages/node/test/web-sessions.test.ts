@@ -188,6 +188,20 @@ test("what a proxy made of the address does not matter, nor does the shape of No
   expect(auth?.session.status).toBe('signedIn')
 })
 
+test('the headers of another implementation of fetch are read as well', async () => {
+  const sessions = startSessions(server)
+  const visitor = new Visitor()
+  await visitor.signIn(sessions)
+  const { headers } = visitor.request()
+  const foreign = (site: string): Headers => ({
+    ...headers,
+    get: (name) => (name === 'sec-fetch-site' ? site : headers.get(name)),
+  })
+  expect(await sessions.of({ headers: foreign('same-origin') })).toBeDefined()
+  const answer = await sessions.logout({ method: 'POST', headers: foreign('cross-site') })
+  expect([answer.status, answer.headers.getSetCookie()]).toEqual([403, []])
+})
+
 test('what is too short for a key, or is none, is refused at once', () => {
   const options = { issuer: server.issuer, clientId: 'web', redirectUri: REDIRECT_URI, store: memoryStore() }
   for (const cookieKey of [undefined, '', 'short', new Uint8Array(31), [], [COOKIE_KEY, 'short']]) {
