@@ -170,14 +170,19 @@ test('a storm of unknown keys asks for keys at most once a minute, and good toke
   }
 })
 
-test('a new key is found at once, by all who come with it at the same time', async () => {
+test('a new key is found at once, by all who come with it at about the same time', async () => {
   const server = new TokenServer()
   const verifier = server.verifier()
   await verifier.verify(call(`Bearer ${await signed()}`))
   const next = await generateKeyPair('ES256')
   server.keys.set('key-2', next)
-  const tokens = await Promise.all(Array.from({ length: 20 }, () => signed(claimsOf(), { kid: 'key-2' }, next)))
-  const outcomes = await Promise.allSettled(tokens.map((token) => verifier.verify(call(`Bearer ${token}`))))
+  const tokens = await Promise.all(Array.from({ length: 300 }, () => signed(claimsOf(), { kid: 'key-2' }, next)))
+  const verified: Promise<unknown>[] = []
+  for (const token of tokens) {
+    verified.push(verifier.verify(call(`Bearer ${token}`)))
+    await null // the next one comes a little later: some of them while the keys arrive
+  }
+  const outcomes = await Promise.allSettled(verified)
   expect(outcomes.filter(({ status }) => status === 'rejected')).toEqual([])
   expect(server.asked('/jwks')).toBe(2)
 })

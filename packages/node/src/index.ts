@@ -1,5 +1,5 @@
 export * from '@keyturn/core'
-export { accessTokenVerifier } from './access-token-verifier.ts'
+export { type ApiRequest, accessTokenVerifier } from './access-token-verifier.ts'
 export { type BackChannelLogoutOptions, backChannelLogout } from './back-channel-logout.ts'
 export { type DeviceLoginOptions, deviceLogin } from './device-login.ts'
 export { type FileStoreOptions, fileStore } from './file-store.ts'
