@@ -6,6 +6,7 @@ import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config
 import { commands } from './packages/browser/test/commands.ts'
 import { chromiumArgs, chromiumPath } from './scripts/chromium.mjs'
 import { ClosingLine } from './scripts/closing-line.ts'
+import { firefoxLaunch } from './scripts/firefox.mjs'
 
 const root = fileURLToPath(new URL('.', import.meta.url))
 
@@ -15,14 +16,37 @@ const alias = ['core', 'browser', 'node'].flatMap((name) => [
   { find: new RegExp(`^@keyturn/${name}/(ky|testing)$`), replacement: `${root}packages/${name}/src/$1.ts` },
 ])
 
-const onNode = (name: string, include: string, testTimeout = 10_000): TestProjectInlineConfiguration => ({
+const onNode = (
+  name: string,
+  include: string,
+  testTimeout = 10_000,
+  browser: 'chromium' | 'firefox' = 'chromium',
+): TestProjectInlineConfiguration => ({
   resolve: { alias },
-  test: { name, include: [include], environment: 'node', testTimeout, hookTimeout: testTimeout },
+  test: {
+    name,
+    include: [include],
+    environment: 'node',
+    testTimeout,
+    hookTimeout: testTimeout,
+    provide: { browser },
+    expect: { poll: { timeout: testTimeout / 4 } },
+  },
 })
 
 const browserTests = 'packages/browser/test/**/*.test.ts'
 
-const inChromium = (executablePath = ''): TestProjectInlineConfiguration => ({
+const endToEnd =
+  'examples/spa/test/{callback,callback-cases,dpop,lifecycle,page,popup,popup-ends,returning-page,sign-out,tabs}.test.ts'
+const firefox = firefoxLaunch()
+
+const inFirefox = (launchOptions: object) => ({
+  browser: 'firefox' as const,
+  provider: playwright({ launchOptions }),
+  exclude: ['**/sign-out-when-idle.test.ts'], // its moved clock does not wait for Firefox's WebCrypto; end to end it is tested
+})
+
+const inBrowsers = (executablePath = ''): TestProjectInlineConfiguration => ({
   resolve: { alias },
   publicDir: `${root}packages/browser/test/public`,
   plugins: [msw({ mode: 'worker-only' })], // serves /mockServiceWorker.js
@@ -36,7 +60,7 @@ const inChromium = (executablePath = ''): TestProjectInlineConfiguration => ({
       screenshotFailures: false,
       commands,
       provider: playwright({ launchOptions: { ...(executablePath && { executablePath }), args: chromiumArgs } }),
-      instances: [{ browser: 'chromium' }],
+      instances: [{ browser: 'chromium' }, ...(firefox ? [inFirefox(firefox)] : [])],
     },
   },
 })
@@ -47,8 +71,9 @@ export default defineConfig({
       onNode('core', 'packages/core/test/**/*.test.ts', 60_000),
       onNode('node', 'packages/node/test/**/*.test.ts'),
       onNode('examples', 'examples/*/test/**/*.test.ts', 120_000),
+      ...(firefox ? [onNode('examples-firefox', endToEnd, 120_000, 'firefox')] : []),
       onNode('repository', 'scripts/test/**/*.test.ts', 120_000),
-      ...(globSync(browserTests, { cwd: root }).length > 0 ? [inChromium(await chromiumPath())] : []),
+      ...(globSync(browserTests, { cwd: root }).length > 0 ? [inBrowsers(await chromiumPath())] : []),
     ],
     reporters: ['default', new ClosingLine()],
     coverage: { provider: 'v8', include: ['packages/*/src/**'] },

@@ -41,11 +41,17 @@ test('every error code has its story in docs/errors.md, and no other code has on
 })
 
 test('every relative link of the documents leads somewhere', () => {
-  const broken = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'docs/architecture.md', 'docs/errors.md'].flatMap(
-    (file) =>
-      [...text(file).matchAll(/\]\((?!https?:|#)([^)#]+)/g)]
-        .map(([, target]) => join(file, '..', target ?? ''))
-        .filter((target) => !existsSync(join(root, target))),
+  const broken = [
+    'README.md',
+    'CONTRIBUTING.md',
+    'SECURITY.md',
+    'docs/architecture.md',
+    'docs/errors.md',
+    'docs/recipes.md',
+  ].flatMap((file) =>
+    [...text(file).matchAll(/\]\((?!https?:|#)([^)#]+)/g)]
+      .map(([, target]) => join(file, '..', target ?? ''))
+      .filter((target) => !existsSync(join(root, target))),
   )
   expect(broken).toEqual([])
 })

@@ -7,6 +7,7 @@ import { packageNames, read, root, sourcesOf } from './sources.ts'
 // above it (a smaller number). A new file is put here on purpose.
 const layers: Record<number, string[]> = {
   1: [
+    'challenge.ts',
     'token-source.ts',
     'token-set.ts',
     'authorization-details.ts',
@@ -60,6 +61,7 @@ const layers: Record<number, string[]> = {
     'api-routes.ts',
     'token-fetch.ts',
     'redirects.ts',
+    'step-up.ts',
     'authenticated-fetch.ts',
   ],
   8: ['index.ts', 'testing.ts'],

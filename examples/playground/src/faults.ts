@@ -44,6 +44,8 @@ export interface RequestEntry {
   at: number
   method: string
   path: string
+  /** The names of those that came with it. */
+  cookies: string[]
   grantType?: string
   clientId?: string
   /** Several are separated by a space. */
@@ -70,7 +72,8 @@ export class Faults {
 
   constructor(provider: Provider) {
     provider.use(async (ctx, next) => {
-      const entry: RequestEntry = { at: Date.now(), method: ctx.method, path: ctx.path }
+      const cookies = [...ctx.get('cookie').matchAll(/([^=; ]+)=/g)].map(([, name = '']) => name)
+      const entry: RequestEntry = { at: Date.now(), method: ctx.method, path: ctx.path, cookies }
       this.log.push(entry)
       if (!isTokenRequest(entry)) {
         await next()

@@ -1,6 +1,7 @@
 // `npm start`: an authorization server, two APIs, two who call them, and a page, on this machine only.
 import { parseArgs } from 'node:util'
 import { clientCredentials, password } from '@keyturn/node'
+import { installedRedis } from '../../../scripts/redis.mjs'
 import { Actor } from './actor.ts'
 import { Breakage } from './breakage.ts'
 import { lineOf, runInLines } from './lines.ts'
@@ -14,7 +15,10 @@ import { runInTerminal } from './terminal.ts'
 /** Seconds. */
 const LIFETIME = 24
 
-const { once, refuse } = parseArgs({ options: { once: { type: 'boolean' }, refuse: { type: 'boolean' } } }).values
+const flag = { type: 'boolean' } as const
+const { once, refuse, fleet } = parseArgs({ options: { once: flag, refuse: flag, fleet: flag } }).values
+/** Where there is a Redis to run it with. */
+const offer = installedRedis() && 'Ten workers that share one token in Redis: npm start -- --fleet'
 
 async function play(): Promise<void> {
   const page = await startPageServer({
@@ -69,13 +73,16 @@ async function play(): Promise<void> {
   if (process.stdin.isTTY && process.stdout.isTTY) {
     await runInTerminal({ scene, pressed: (key) => breakage.press(key), signal, stop })
     console.log(lineOf(scene()).replaceAll(' | ', '\n'))
+    if (offer) console.log(offer)
   } else {
     console.log(`The page: ${page.origin}/`)
+    if (offer) console.log(offer)
     await runInLines(scene, signal)
   }
   await Promise.all(actors.map((actor) => actor.stop()))
   await Promise.all([page.stop(), servers.stop()])
 }
 
-if (once) process.exitCode = await runOnce({ refuse: refuse ?? false })
+if (fleet) process.exitCode = await import('../../fleet/src/fleet.ts').then(({ runFleet }) => runFleet())
+else if (once) process.exitCode = await runOnce({ refuse: refuse ?? false })
 else await play()

@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
 import { clickLogin, closing, openLogin, outcomeOf } from './popups.ts'
-import { type Person, startWorld, typePassword, untilStatus, type World } from './world.ts'
+import { inFirefox, type Person, startWorld, typePassword, untilStatus, type World } from './world.ts'
 
 let world: World
 let person: Person
@@ -39,18 +39,21 @@ for (const [where, places] of Object.entries({
   'the server': ['server'],
   both: ['page', 'server'],
 } as const)) {
-  test(`a login survives COOP of ${where}, however long the person takes`, async () => {
-    for (const place of places) world.headers[place]['cross-origin-opener-policy'] = 'same-origin'
-    const { page } = person
-    await page.reload()
-    await page.waitForFunction(() => globalThis.lab)
-    const popup = await openLogin(page, { appState: where })
-    expect(await popup.evaluate(() => opener)).toBeNull()
-    await wait(3000)
-    await Promise.all([closing(popup), typePassword(popup)])
-    expect(await outcomeOf(page)).toMatchObject({ returned: { appState: where } })
-    await untilStatus(page, 'signedIn')
-  })
+  test.skipIf(inFirefox && where !== 'both')(
+    `a login survives COOP of ${where}, however long the person takes`,
+    async () => {
+      for (const place of places) world.headers[place]['cross-origin-opener-policy'] = 'same-origin'
+      const { page } = person
+      await page.reload()
+      await page.waitForFunction(() => globalThis.lab)
+      const popup = await openLogin(page, { appState: where })
+      expect(await popup.evaluate(() => opener)).toBeNull()
+      await wait(3000)
+      await Promise.all([closing(popup), typePassword(popup)])
+      expect(await outcomeOf(page)).toMatchObject({ returned: { appState: where } })
+      await untilStatus(page, 'signedIn')
+    },
+  )
 }
 
 test('two clients have a window each, and each gets its own answer', async () => {
@@ -70,7 +73,9 @@ test('a second call takes the window of the first, which ends', async () => {
   const popup = await openLogin(page, { appState: 'first' })
   const before = popup.url()
   await clickLogin(page, { appState: 'second' })
-  await popup.waitForURL((url) => url.pathname.startsWith('/interaction/') && url.href !== before)
+  await expect
+    .poll(() => popup.url() !== before && new URL(popup.url()).pathname.startsWith('/interaction/'))
+    .toBe(true)
   expect(await outcomeOf(page, 'lab', 0)).toMatchObject({ failed: { name: 'OAuthError', code: 'popup-closed' } })
   expect(person.context.pages()).toHaveLength(2)
   await Promise.all([closing(popup), typePassword(popup)])

@@ -4,7 +4,7 @@ import { build, type Rolldown } from 'vite'
 import { expect, test } from 'vitest'
 
 /** Bytes, brotli: what a page loads to sign people in, keep a fresh token, call an API and sign out. */
-const LIMIT = 18_400
+const LIMIT = 18_800
 
 // The smallest page that does all of it; every option is known at run time only.
 const pageWith = (strategy = '') => `
@@ -68,7 +68,7 @@ test.each([
   ['idTokenSignature', 2500],
   ['dpop', 1700],
   ['fetchUserInfo', 700],
-  ['revocationOutbox', 900],
+  ['revocationOutbox', 1000],
   ['signOutWhenIdle', 1000],
   ['handleFrontChannelLogout', 300],
 ])('who imports %s pays less than %i bytes for it', async (strategy, limit) => {

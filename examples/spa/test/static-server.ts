@@ -27,6 +27,7 @@ export async function serveFolder(
     const policy = [
       "default-src 'none'",
       "script-src 'self'",
+      "img-src 'self'", // Firefox asks the policy for the favicon
       `connect-src 'self' ${connect().join(' ')}`,
       "base-uri 'none'",
       "form-action 'none'",

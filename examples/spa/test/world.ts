@@ -2,14 +2,29 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { type Browser, type BrowserContext, chromium, type Page } from 'playwright'
+import { type Browser, type BrowserContext, chromium, firefox, type Page } from 'playwright'
 import { build } from 'vite'
+import { inject } from 'vitest'
 import { chromiumArgs, chromiumPath } from '../../../scripts/chromium.mjs'
+import { firefoxLaunch } from '../../../scripts/firefox.mjs'
 import { type RunningApi, startApi } from '../../api/src/api.ts'
 import { type AuthorizationServer, startAuthorizationServer } from '../../playground/src/authorization-server.ts'
 import type { LabOptions } from './lab/lab.ts'
 import { type StaticServer, serveFolder } from './static-server.ts'
 import { Traffic } from './traffic.ts'
+
+declare module 'vitest' {
+  interface ProvidedContext {
+    /** Which browser the pages are opened in. */
+    browser: 'chromium' | 'firefox'
+  }
+}
+
+/** 1: no third-party ones. */
+const FIREFOX_COOKIES = 'network.cookie.cookieBehavior'
+
+/** What only Chromium's debugger can do to a page is skipped here. */
+export const inFirefox = inject('browser') === 'firefox'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 
@@ -83,12 +98,7 @@ export async function startWorld(
     headers: headers.server,
     ...more,
   })
-  const executablePath = await chromiumPath()
-  const browser: Browser = await chromium.launch({
-    ...(executablePath && { executablePath }),
-    args: [...chromiumArgs, ...args],
-    ignoreDefaultArgs: ['--disable-back-forward-cache'],
-  })
+  const browser = inFirefox ? await launchFirefox() : await launchChromium(args)
 
   const open = async (path = '/', options: LabOptions = {}): Promise<Person> => {
     const context = await browser.newContext()
@@ -99,6 +109,7 @@ export async function startWorld(
     }, options)
     const tab = async (at = path) => {
       const page = await context.newPage()
+      if (!inFirefox) await blockThirdPartyCookies(page)
       await visit(page, site.origin + at)
       return page
     }
@@ -117,6 +128,27 @@ export async function startWorld(
     await rm(folder, { recursive: true })
   }
   return { server, apis, origin: site.origin, headers, open, stop }
+}
+
+function launchFirefox(): Promise<Browser> {
+  const { firefoxUserPrefs, ...options } = firefoxLaunch() ?? {}
+  return firefox.launch({ ...options, firefoxUserPrefs: { ...firefoxUserPrefs, [FIREFOX_COOKIES]: 1 } })
+}
+
+async function launchChromium(args: string[]): Promise<Browser> {
+  const executablePath = await chromiumPath()
+  return chromium.launch({
+    ...(executablePath && { executablePath }),
+    args: [...chromiumArgs, ...args],
+    ignoreDefaultArgs: ['--disable-back-forward-cache'],
+  })
+}
+
+/** No flag of a headless Chromium does; its debugger does it for a tab. */
+async function blockThirdPartyCookies(page: Page): Promise<void> {
+  const session = await page.context().newCDPSession(page)
+  await session.send('Network.enable')
+  await session.send('Network.setCookieControls', { enableThirdPartyCookieRestriction: true })
 }
 
 /** Opens an address; where it is the lab's, waits until that has started. */

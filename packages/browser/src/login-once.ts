@@ -27,5 +27,8 @@ export async function loginOnce(auth: AuthorizationCodeFlow, options?: LoginOpti
     if (cause instanceof OAuthError) throw cause
     throw new StoreError('Cannot remember that this tab leaves for a login', { cause, fix: 'Allow session storage.' })
   }
-  await auth.login(options)
+  await auth.login(options).catch((error) => {
+    sessionStorage.removeItem(key) // nobody has left
+    throw error
+  })
 }

@@ -30,6 +30,7 @@ export function signOutWhenIdle(auth: TokenManager, options: IdleOptions): () =>
   if (typeof document === 'undefined') return () => {}
   const note = sharedNote(`keyturn active ${JSON.stringify([auth.client.issuer, auth.client.clientId])}`)
   const watching = new AbortController()
+  const { signal } = watching
   const outer = auth.guard
   let timer: ReturnType<typeof setTimeout> | undefined
   let isWarning = false
@@ -42,7 +43,12 @@ export function signOutWhenIdle(auth: TokenManager, options: IdleOptions): () =>
   const check = () => {
     clearTimeout(timer)
     const { status } = auth.session
-    if (note.read() === undefined && status === 'signedIn') note.write()
+    const before = note.age()
+    // Another tab may have ended its session and forgotten the note, a moment before this one was to end.
+    if (note.read() === undefined && status === 'signedIn') {
+      if (before >= after) return end()
+      note.write()
+    }
     if (note.read() === undefined || status === 'signedOut') return warn(undefined)
     const idle = note.age()
     if (idle >= after) return end()
@@ -64,7 +70,8 @@ export function signOutWhenIdle(auth: TokenManager, options: IdleOptions): () =>
   }
   const guard = () => {
     outer?.()
-    if (note.age() >= after) check() // another tab may know better
+    // Rules that came later go on asking one that was stopped. Another tab may know better.
+    if (!signal.aborted && note.age() >= after) check()
   }
   const act = () => {
     guard()
@@ -73,10 +80,10 @@ export function signOutWhenIdle(auth: TokenManager, options: IdleOptions): () =>
     check()
   }
 
-  const { signal } = watching
   for (const event of ACTIVITY) addEventListener(event, act, { capture: true, passive: true, signal })
   for (const event of RETURN) {
-    addEventListener(event, () => (document.visibilityState === 'visible' ? act() : check()), { capture: true, signal })
+    const isSomebody = () => event !== 'online' && document.visibilityState === 'visible'
+    addEventListener(event, () => (isSomebody() ? act() : check()), { capture: true, signal })
   }
   addEventListener('storage', check, { signal }) // another tab has noted something
   auth.guard = guard
@@ -92,7 +99,7 @@ export function signOutWhenIdle(auth: TokenManager, options: IdleOptions): () =>
 
 /**
  * When somebody was there last, for all tabs. In localStorage, as it is no secret, may be wrong by a moment, and has to be
- * known before anything else is; where that is blocked, so are sessions that outlive a page, and memory is enough.
+ * known before anything else is. Where that is blocked, or full, memory has to do: so are sessions that outlive a page.
  */
 function sharedNote(key: string) {
   let memory: string | null = null
@@ -116,13 +123,16 @@ function sharedNote(key: string) {
   function write(): void {
     const now = Date.now()
     memory = `${now}`
-    storage((all) => all.setItem(key, `${now}`))
+    storage((all) => {
+      all.setItem(key, `${now}`)
+      memory = null
+    })
     keep(now)
   }
   return {
     write,
     read(): number | undefined {
-      const at = Number(storage((all) => all.getItem(key))) || undefined
+      const at = Number(memory ?? storage((all) => all.getItem(key))) || undefined
       if (at !== undefined && at > Date.now() && at !== known)
         write() // the clock was set back meanwhile
       else keep(at)

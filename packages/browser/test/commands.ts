@@ -2,12 +2,14 @@
 import type { CDPSession, Page } from 'playwright'
 import type { BrowserCommand } from 'vitest/node'
 import type { AuthorizationServer } from '../../../examples/playground/src/authorization-server.ts'
+import { type Recorded, type RecordingServers, startRecordingServers } from '../../core/test/recording-servers.ts'
 
 declare global {
   var actions: Record<string, (...args: unknown[]) => unknown>
 }
 
-const tabs = new Map<number, { page: Page; session: CDPSession }>()
+/** A session where the browser has the debugger for it. */
+const tabs = new Map<number, { page: Page; session: CDPSession | undefined }>()
 let opened = 0
 
 const openTab: BrowserCommand<[]> = async ({ context, page: tests }) => {
@@ -15,7 +17,8 @@ const openTab: BrowserCommand<[]> = async ({ context, page: tests }) => {
   const page = await context.newPage()
   await page.goto(new URL('/tab.html', tests.url()).href)
   await page.waitForFunction(() => globalThis.actions !== undefined)
-  tabs.set(tab, { page, session: await context.newCDPSession(page) })
+  const chromium = tests.context().browser()?.browserType().name() === 'chromium'
+  tabs.set(tab, { page, session: chromium ? await context.newCDPSession(page) : undefined })
   return tab
 }
 
@@ -32,7 +35,7 @@ const freeze: BrowserCommand<[tab: number]> = async (_context, tab) => {
   await paused
 }
 
-const thaw: BrowserCommand<[tab: number]> = async (_context, tab) => tabs.get(tab)?.session.send('Debugger.disable')
+const thaw: BrowserCommand<[tab: number]> = async (_context, tab) => tabs.get(tab)?.session?.send('Debugger.disable')
 
 const closeTab: BrowserCommand<[tab: number]> = async (_context, tab) => {
   await tabs.get(tab)?.page.close()
@@ -75,6 +78,19 @@ const signIn: BrowserCommand<[authorizationUrl: string]> = async (_context, auth
 
 const reuses: BrowserCommand<[]> = () => server?.reuses
 
+let recording: RecordingServers | undefined
+
+/** Resolves with the ports of two servers that write down what they are sent. */
+const startRecording: BrowserCommand<[]> = async () => {
+  recording = await startRecordingServers()
+  return recording.ports
+}
+
+/** What they have been sent since the last time. */
+const recorded: BrowserCommand<[]> = () => recording?.requests.splice(0)
+
+const stopRecording: BrowserCommand<[]> = () => recording?.close()
+
 export const commands = {
   openTab,
   tell,
@@ -87,6 +103,9 @@ export const commands = {
   stopServer,
   signIn,
   reuses,
+  startRecording,
+  recorded,
+  stopRecording,
 }
 
 declare module 'vitest/browser' {
@@ -102,5 +121,8 @@ declare module 'vitest/browser' {
     stopServer(): Promise<void>
     signIn(authorizationUrl: string): Promise<string>
     reuses(): Promise<number>
+    startRecording(): Promise<RecordingServers['ports']>
+    recorded(): Promise<Recorded[]>
+    stopRecording(): Promise<void>
   }
 }

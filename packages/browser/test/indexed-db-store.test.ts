@@ -2,7 +2,7 @@ import { indexedDBStore } from '@keyturn/browser'
 import { createStore, set } from 'idb-keyval'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { record, tokenStoreContract } from '../../core/test/token-store-contract.ts'
-import { clearDatabases, closeTabs, forgetAll, openTab } from './tabs.ts'
+import { clearDatabases, closeTabs, forgetAll, hasDebugger, openTab } from './tabs.ts'
 
 beforeEach(forgetAll)
 afterEach(closeTabs)
@@ -96,7 +96,7 @@ test('whatever is found under a key can be replaced', async () => {
   }
 })
 
-test('a database that the browser clears away is opened anew', async () => {
+test.runIf(hasDebugger)('a database that the browser clears away is opened anew', async () => {
   const store = indexedDBStore()
   await store.replace('alice', undefined, record(1))
   await clearDatabases()

@@ -97,3 +97,23 @@ test('where the session storage is blocked nothing is left for', async () => {
   expect(await rejection(loginOnce(auth))).toMatchObject({ name: 'StoreError', code: 'storage' })
   expect(visited).toEqual([])
 })
+
+test('a tab that could not leave may try again at its next load', async () => {
+  const server = vi.fn<typeof fetch>().mockRejectedValue(new TypeError('fetch failed'))
+  const visited: string[] = []
+  const auth = authorizationCode({
+    issuer: ISSUER,
+    clientId: 'spa',
+    redirectUri: CALLBACK,
+    sessionKey: crypto.randomUUID(),
+    userAgent: { url: CALLBACK, navigate: (to) => void visited.push(to), replaceUrl: () => {} },
+    fetch: server,
+  })
+  expect(await rejection(loginOnce(auth))).toMatchObject({ code: 'network' })
+  server.mockImplementation(async () =>
+    Response.json({ issuer: ISSUER, authorization_endpoint: `${ISSUER}/authorize` }),
+  )
+  await loginOnce(auth)
+  expect(visited).toHaveLength(1)
+  expect(await rejection(loginOnce(auth))).toMatchObject({ code: 'login-repeated' })
+})

@@ -251,3 +251,44 @@ test('a note from the future, before the clock was set back, is not believed for
   vi.setSystemTime(Date.now() + AFTER)
   await expect(load().auth.getAccessToken()).rejects.toMatchObject({ code: 'session-ended' })
 })
+
+test('with storage that is full it works for its page', async () => {
+  vi.spyOn(Storage.prototype, 'setItem').mockImplementation(() => {
+    throw new DOMException('full', 'QuotaExceededError')
+  })
+  const { auth } = await startPage()
+  await elapse(10 * MINUTE)
+  press()
+  await elapse(10 * MINUTE)
+  expect(auth.session.status).toBe('signedIn')
+  await elapse(5 * MINUTE)
+  expect(auth.session).toMatchObject(idle)
+})
+
+test('of two rules the one that is stopped holds no more, though it came first', async () => {
+  const { auth, stop } = await startPage({ after: 5 * MINUTE }, 3600)
+  stops.push(signOutWhenIdle(auth, { after: AFTER }))
+  stop()
+  vi.setSystemTime(Date.now() + 5 * MINUTE)
+  expect(await auth.getAccessToken()).toEqual(expect.any(String))
+  vi.setSystemTime(Date.now() + 10 * MINUTE)
+  await expect(auth.getAccessToken()).rejects.toMatchObject({ code: 'session-ended' })
+})
+
+test('a network that comes and goes is nobody', async () => {
+  const { auth } = await startPage()
+  for (let minute = 0; minute < 15; minute += 5) {
+    await elapse(5 * MINUTE)
+    dispatchEvent(new Event('online'))
+  }
+  expect(auth.session).toMatchObject(idle)
+})
+
+test('another tab that ends its session first does not give this one more time', async () => {
+  const { auth } = await startPage({}, 3600)
+  vi.setSystemTime(Date.now() + AFTER)
+  localStorage.removeItem(NOTE)
+  dispatchEvent(new StorageEvent('storage', { key: NOTE }))
+  await turns()
+  expect(auth.session).toMatchObject(idle)
+})

@@ -1,5 +1,5 @@
 import { clear, createStore } from 'idb-keyval'
-import { commands } from 'vitest/browser'
+import { commands, server } from 'vitest/browser'
 import type { Actions } from './another-tab.ts'
 
 type Action = keyof Actions
@@ -25,6 +25,9 @@ export async function openTab(): Promise<Tab> {
     close: () => commands.closeTab(tab),
   }
 }
+
+/** Whether this browser freezes tabs and clears a site's data for a test: Chromium's debugger does. */
+export const hasDebugger: boolean = server.browser === 'chromium'
 
 export const closeTabs = (): Promise<void> => commands.closeTabs()
 

@@ -1,7 +1,7 @@
 import { indexedDBStore, StoreError } from '@keyturn/browser'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { pause } from '../../core/test/stored-records.ts'
-import { closeTabs, openTab, type Tab } from './tabs.ts'
+import { closeTabs, hasDebugger, openTab, type Tab } from './tabs.ts'
 
 // Every test has a lock of its own: what one leaves behind disturbs no other.
 let key: string
@@ -62,37 +62,43 @@ test('a tab that never lets go gives way after its lease, and knows', async () =
   await is(tab, 'done')
 })
 
-test('a tab that is frozen while it holds the lock is passed over, and knows when it thaws', async () => {
-  const tab = await holding()
-  await tab.freeze()
-  const { after, valid } = await entered()
-  expect(valid).toBe(true)
-  expect(after).toBeGreaterThan(LEASE - 50)
-  expect(after).toBeLessThan(4 * LEASE)
-  await tab.thaw()
-  expect(await tab.tell('state')).toEqual({ outcome: 'inside', valid: false })
-  await tab.tell('letGo')
-  await is(tab, 'done')
-  expect((await entered(LONG)).after).toBeLessThan(LONG / 2)
-})
+test.runIf(hasDebugger)(
+  'a tab that is frozen while it holds the lock is passed over, and knows when it thaws',
+  async () => {
+    const tab = await holding()
+    await tab.freeze()
+    const { after, valid } = await entered()
+    expect(valid).toBe(true)
+    expect(after).toBeGreaterThan(LEASE - 50)
+    expect(after).toBeLessThan(4 * LEASE)
+    await tab.thaw()
+    expect(await tab.tell('state')).toEqual({ outcome: 'inside', valid: false })
+    await tab.tell('letGo')
+    await is(tab, 'done')
+    expect((await entered(LONG)).after).toBeLessThan(LONG / 2)
+  },
+)
 
-test('a tab that was frozen in line, and so never learned that it was its turn, is passed over', async () => {
-  const [holder, frozen] = [await holding(), await openTab()]
-  await frozen.tell('queue', key, LONG)
-  await vi.waitFor(async () => {
-    const { pending } = await navigator.locks.query()
-    expect(pending?.some(({ name }) => name?.includes(key))).toBe(true)
-  })
-  await frozen.freeze()
-  await holder.tell('letGo')
-  const { after } = await entered()
-  expect(after).toBeLessThan(6 * LEASE)
-  await frozen.thaw()
-  await frozen.tell('letGo')
-  await vi.waitFor(async () => expect((await frozen.tell('state')).outcome).toMatch(/^(done|StoreError: .*)$/))
-})
+test.runIf(hasDebugger)(
+  'a tab that was frozen in line, and so never learned that it was its turn, is passed over',
+  async () => {
+    const [holder, frozen] = [await holding(), await openTab()]
+    await frozen.tell('queue', key, LONG)
+    await vi.waitFor(async () => {
+      const { pending } = await navigator.locks.query()
+      expect(pending?.some(({ name }) => name?.includes(key))).toBe(true)
+    })
+    await frozen.freeze()
+    await holder.tell('letGo')
+    const { after } = await entered()
+    expect(after).toBeLessThan(6 * LEASE)
+    await frozen.thaw()
+    await frozen.tell('letGo')
+    await vi.waitFor(async () => expect((await frozen.tell('state')).outcome).toMatch(/^(done|StoreError: .*)$/))
+  },
+)
 
-test('of many tabs that pass over the same holder, one at a time goes on', async () => {
+test.runIf(hasDebugger)('of many tabs that pass over the same holder, one at a time goes on', async () => {
   const frozen = await holding()
   const waiting = await Promise.all([openTab(), openTab(), openTab(), openTab()])
   await frozen.freeze()

@@ -23,8 +23,8 @@ export interface ClientOptions {
   /** `idTokenSignature()`: also checks the ID token's signature. Default: TLS stands for it. */
   idTokenSignature?: IdTokenSignature | undefined
   /**
-   * Validates the ID token's claims at sign-in and at refresh; what it gives is laid over them and stored, so that it has
-   * to be plain data. Default: only what OpenID Connect Core section 3.1.3.7 asks for is checked.
+   * Validates the ID token's claims at sign-in and at refresh; what it gives is laid over them, but for `sub`, and stored,
+   * so that it has to be plain data. Default: only what OpenID Connect Core section 3.1.3.7 asks for is checked.
    */
   claims?: StandardSchemaV1<unknown, object> | undefined
   /** Lets http URLs of other hosts than this machine pass. Only for development. */

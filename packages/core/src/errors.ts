@@ -1,3 +1,5 @@
+import type { Challenge } from './challenge.ts'
+
 /** Every `code` an `OAuthError` can have; docs/errors.md tells the long story of each. */
 export type OAuthErrorCode =
   // what the developer set up
@@ -33,6 +35,7 @@ export type OAuthErrorCode =
   | 'popup-closed'
   // what others send
   | 'invalid-logout-token'
+  | 'step-up-refused'
 
 /** What an error carries besides its message. */
 export interface OAuthErrorDetails {
@@ -47,6 +50,8 @@ export interface OAuthErrorDetails {
   error?: string | undefined
   /** Of an `InvalidCallbackError`. */
   appState?: unknown
+  /** Of a `ChallengeError`. */
+  challenge?: Challenge
 }
 
 /** Every rejection of this SDK is one of these; `code` tells which, `fix` what to change. It never carries a secret. */
@@ -109,6 +114,17 @@ export class TokenUnavailableError extends OAuthError {
 
   constructor(code: OAuthErrorCode, message: string, details?: OAuthErrorDetails) {
     super(code, message, { retryable: true, retryAt: Date.now(), ...details })
+  }
+}
+
+/** A step-up was asked for and refused (RFC 9470); a fetch itself never rejects for a status. */
+export class ChallengeError extends OAuthError {
+  override name = 'ChallengeError'
+  /** What the API asks for. */
+  declare readonly challenge: Challenge
+
+  constructor(message: string, details: OAuthErrorDetails & { challenge: Challenge }) {
+    super('step-up-refused', message, details)
   }
 }
 

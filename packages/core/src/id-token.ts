@@ -30,7 +30,8 @@ export async function identityIn(
   }
   if (refreshed?.claims && refreshed.claims.sub !== claims.sub) throw new Error('its ID token is of another user')
   try {
-    return { idToken: answer.id_token, claims: { ...claims, ...(await check(claims)) } }
+    // Who it is stays the server's word: a refresh, and UserInfo, are compared with it.
+    return { idToken: answer.id_token, claims: { ...claims, ...(await check(claims)), sub: claims.sub } }
   } catch (error) {
     if (!refreshed || !(error instanceof OAuthError)) throw error
     refreshed.warn(`The ID token of a refresh is left out: ${error.message}`)

@@ -1,6 +1,7 @@
 export type { Api, ApiRoute, Apis } from './api-routes.ts'
 export { authenticatedFetch } from './authenticated-fetch.ts'
 export { type AuthorizationDetail, authorizationDetails } from './authorization-details.ts'
+export { type Challenge, challengeOf } from './challenge.ts'
 export type { Client, TokenRequestChecks } from './client.ts'
 export {
   type AssertionSigner,
@@ -23,6 +24,7 @@ export type { AuthorizationServer } from './discovery.ts'
 export { dpop } from './dpop.ts'
 export {
   AuthorizationServerError,
+  ChallengeError,
   InvalidCallbackError,
   LoginRequiredError,
   OAuthError,
@@ -71,6 +73,7 @@ export type { SessionSnapshot } from './session-snapshot.ts'
 export type { PrivateJwk, SigningAlgorithm, SigningKeyMaterial } from './signing-key.ts'
 export type { GrantKind, SourceOptions, Stats } from './source-options.ts'
 export type { StandardSchemaV1 } from './standard-schema.ts'
+export { type StepUpLogin, type StepUpOptions, type StepUpRequest, stepUp } from './step-up.ts'
 export { type Answered, type AuthenticatedFetchOptions, type Follow, type StepUp, tokenFetch } from './token-fetch.ts'
 export { tokenParameters } from './token-parameters.ts'
 export type { Claims, Issued, IssuedTokenSet, TokenSet } from './token-set.ts'

@@ -3,6 +3,7 @@ import { StoreError } from './errors.ts'
 import { newProofKey, type ProofKey, proofKeyFrom } from './proof-key.ts'
 import type { BoundSource } from './proof-of-possession.ts'
 import { emptyRecord, nextVersion, type StoredKey } from './session-record.ts'
+import { versionOf } from './token-store.ts'
 
 /** Milliseconds after which a storage call is given up. */
 const STORAGE_TIMEOUT = 5000
@@ -55,7 +56,9 @@ export class ProofKeys {
     const late = () => new StoreError(`The token store did not answer within ${STORAGE_TIMEOUT} ms`)
     return within(STORAGE_TIMEOUT, late, async () => {
       for (let tries = 0; tries < 3; tries++) {
-        const { key, version } = Object(await store.get(name))
+        const found = await store.get(name)
+        const { key } = Object(found)
+        const version = versionOf(found)
         const kept = await this.of(Object(key)).catch(() => undefined) // none, or none that can be used
         const own = kept ?? (await this.#own())
         const record = { ...emptyRecord(), version: nextVersion(version), key: own.stored }

@@ -12,7 +12,7 @@ import { lostLease, ours, sessionEnded, tokenRejected, unavailable } from './ren
 import { forbids, nextFailure, refusalsAfter, renewalDelay } from './renewal-policy.ts'
 import type { SessionCopy } from './session-copy.ts'
 import type { Wanted } from './session-options.ts'
-import { ended, type SessionEnd, type SessionRecord, succeeded, told } from './session-record.ts'
+import { emptyRecord, ended, type SessionEnd, type SessionRecord, succeeded, told } from './session-record.ts'
 import { tokenParameters } from './token-parameters.ts'
 import type { Issued } from './token-set.ts'
 
@@ -155,13 +155,17 @@ async function save(
       session.keep(next)
       return usable(renewal)
     }
-    const { record } = session
+    const { record, held } = session
     if (record?.ended || record?.refreshToken !== before.refreshToken) break
+    if (Number(held.get(tokenKey)?.stored.issuedAt) > tokenSet.issuedAt) return usable(renewal) // ours is the older one
     next = { ...next, version: session.base.version }
   }
-  if (session.record && !session.record.ended) throw lostLease()
-  if (tokenSet.refreshToken) await revoke({ ...before, refreshToken: tokenSet.refreshToken })
-  throw sessionEnded('signed-out')
+  const { record } = session
+  const isOver = !record || record.ended
+  // A sibling's tokens of the same session may be of one family with these: revoking one would end them all.
+  const isAnother = before.startedAt !== undefined && record?.startedAt !== before.startedAt
+  if (isOver || isAnother) await revoke(succeeded(emptyRecord(), tokenKey, tokenSet))
+  throw isOver ? sessionEnded('signed-out') : lostLease()
 }
 
 async function end(
@@ -171,8 +175,7 @@ async function end(
   cause: OAuthError,
 ): Promise<never> {
   const error = cause instanceof AuthorizationServerError ? cause.error : undefined
-  const { lastSuccessAt } = record
-  const over = ended(record, { reason, origin: 'server', error, lastSuccessAt, at: Date.now() })
+  const over = ended(record, { reason, origin: 'server', error, lastSuccessAt: record.lastSuccessAt, at: Date.now() })
   throw (await write(renewal, over)) ? sessionEnded(reason, cause) : lostLease()
 }
 

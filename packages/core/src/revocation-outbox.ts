@@ -4,6 +4,7 @@ import { forbids, nextFailure, PROBE_INTERVAL } from './renewal-policy.ts'
 import { dead, type Revocation, type RevocationContext, type RevocationOutbox, type Revocations } from './revocation.ts'
 import { LONGEST_WAIT } from './server-answers.ts'
 import { type Failure, nextVersion, parseRecord, type SessionRecord } from './session-record.ts'
+import { versionOf } from './token-store.ts'
 
 /** Milliseconds after a sign-out until what the server could not be told is given up: 7 days. */
 const LIFE = 604_800_000
@@ -65,6 +66,7 @@ class StoredRevocations implements Revocations {
     // Written before there is an answer: whoever signs out may close the page.
     const kept = this.#change((before) => ({ pending: [...before.pending, ...pending], failure: this.#claim(before) }))
     await this.#send(pending, kept)
+    void this.flush() // the server is there again: for what waited before, too
   }
 
   async flush(probe = false): Promise<void> {
@@ -137,7 +139,7 @@ class StoredRevocations implements Revocations {
         const before = this.#valid(outboxIn(found), memory)
         const next = change(before)
         const isThere = next.pending.length === 0 ? found === undefined : next === before && memory.pending.length === 0
-        const { version } = Object(found)
+        const version = versionOf(found)
         if (isThere || (await inTime(() => store.replace(this.#key, version, recordOf(next, version))))) {
           if (this.#memory === memory) this.#memory = { pending: [] }
           return this.#schedule(next)

@@ -26,7 +26,7 @@ export class SessionCopy {
   unsaved: 'renewal' | 'replacement' | undefined
   /** Counts sign-ins and sign-outs. */
   intent = 0
-  /** When the last of them happened, epoch milliseconds. */
+  /** When the last of them happened, if it was a sign-out, epoch milliseconds; else 0. */
   intentAt = 0
   /** What failed here last, by token key; '' holds for all. */
   readonly failed: Map<string, Failed> = new Map()
@@ -95,6 +95,10 @@ export class SessionCopy {
     } else {
       const record = { ...(parsed ?? this.#withoutRecord(found) ?? emptyRecord()), version }
       this.#take(record)
+      // A sibling may have had success where this one was refused.
+      for (const [scope, { failure }] of this.failed) {
+        if (Number(record.lastSuccessAt) > failure.at) this.failed.delete(scope)
+      }
       this.#owned ||= parsed !== undefined
       if (mended && parsed) await this.write(record)
     }
@@ -172,7 +176,7 @@ export class SessionCopy {
     return [this.#stored, initial?.refreshToken].includes(refreshToken)
   }
 
-  /** Changes the copy alone; the store follows when it can. `intentAt`: somebody signed in or out, at this time. */
+  /** Changes the copy alone; the store follows when it can. `intentAt`: somebody signed in (0), or out at this time. */
   keep(record: SessionRecord, intentAt?: number): void {
     if (intentAt !== undefined) {
       this.intent++

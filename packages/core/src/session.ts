@@ -74,6 +74,7 @@ export class Session extends SessionCopy {
   /** The network is back, or the page is shown: looks at the store, and lets a failing session ask at once (R8). */
   async wake(): Promise<void> {
     this.drift = Number.NaN // nothing is served from memory until the store has been looked at
+    this.options.guard()
     await this.ready()
     const now = performance.now()
     if (!this.retryAt(this.options.own.tokenKey) || now - this.#lastProbe < PROBE_INTERVAL) return
@@ -84,9 +85,9 @@ export class Session extends SessionCopy {
   /** A new sign-in takes the place of whatever was there. */
   async begin(tokenSet: Issued): Promise<void> {
     const record = succeeded(emptyRecord(this.record), this.options.own.tokenKey, tokenSet)
-    this.keep(told(record, 'issued', 'signed in'), Date.now())
+    this.keep(told(record, 'issued', 'signed in'), 0) // no end of now is by this one
     await this.save()
-    this.#watch((await this.identity()).key) // nothing else may have looked at the store before
+    if (!this.unsaved) this.#watch((await this.identity()).key) // nothing else may have looked at the store before
     this.#looked()
     this.#settled()
   }

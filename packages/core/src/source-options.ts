@@ -1,5 +1,6 @@
 import type { Client } from './client.ts'
 import type { ClientOptions } from './client-options.ts'
+import { OAuthError } from './errors.ts'
 import type { DPoP } from './proof-of-possession.ts'
 import type { RevocationOutbox } from './revocation.ts'
 import type { SessionRecord } from './session-record.ts'
@@ -31,6 +32,16 @@ export interface SourceOptions extends ClientOptions {
   outbox?: RevocationOutbox | undefined
   /** Told, once each, what does not break anything yet and should be known. Default: `console.warn`. */
   onWarning?: ((message: string) => void) | undefined
+}
+
+/** Throws an `OAuthError` for a store that is none, and for a client that cannot be shared. */
+export function assertUsable({ store, client, dpop }: SourceOptions): void {
+  if (store && [store.get, store.replace, store.lock].some((method) => typeof method !== 'function')) {
+    throw new OAuthError('invalid-options', 'store is no TokenStore', { fix: 'Give store get, replace and lock.' })
+  }
+  if (client && (dpop || client.possession)) {
+    throw new OAuthError('invalid-options', 'dpop needs a client of its own', { fix: 'Leave out client.' })
+  }
 }
 
 /** What a manager has to know of its grant. */

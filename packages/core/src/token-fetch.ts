@@ -21,17 +21,23 @@ export interface Answered {
   /** Which token that is; undefined: the source's own. */
   readonly wanted: AccessTokenRequest | undefined
   /** Ends this caller's wait. */
-  readonly signal: AbortSignal
+  readonly signal: AbortSignal | undefined
 }
 
 /** Gives which token is worth one more attempt; undefined: the answer stays. What it rejects with, the fetch does. */
 export type StepUp = (answered: Answered) => Promise<AccessTokenRequest | undefined>
 
 /** Sends to one URL, with the token that its route wants, and leaves the body of a request unread. */
-type Send = (request: Request, init: RequestInit, route: ApiRoute) => Promise<Response>
+type Send = (request: Request, init: RequestInit, route: ApiRoute, submit?: Submit) => Promise<Response>
+
+/** Hands one attempt to the fetch underneath, with the headers of its token laid over those of the request. */
+type Submit = (own: Headers, init: RequestInit) => Promise<Response>
 
 /** How redirects are followed where responses show them. */
 export type Follow = (first: {
+  /** What fetch was called with. */
+  input: Parameters<typeof fetch>[0]
+  given: RequestInit | undefined
   request: Request
   /** What only the fetch underneath knows of it. */
   init: RequestInit
@@ -65,36 +71,39 @@ export function tokenFetch(source: TokenSource, options: AuthenticatedFetchOptio
     if (first.headers.has('authorization')) return plain(first, rest)
     // A stream and, in Node, an async iterable can be read once; FormData and the like are neither.
     const canSendAgain = !(Symbol.asyncIterator in Object(body))
-    // Platforms are faster with an address than with a Request, which says no more where the options are plain.
-    const isPlain = given !== input && body == null && (!init || Object.getPrototypeOf(init) === Object.prototype)
 
-    const send: Send = async (request, init, route) => {
-      const { method, referrer, referrerPolicy, signal, url } = request
+    // That of a request which nobody can abort costs a platform more than all the rest here.
+    const signal = init?.signal ?? (given === input ? first.signal : undefined)
+
+    const send: Send = async (request, init, route, submit) => {
+      const { method, referrer, referrerPolicy, url } = request
+      submit ??= (own, init) => {
+        const sent = canSendAgain ? request.clone() : request
+        for (const [name, value] of own) sent.headers.set(name, value)
+        return plain(sent, init)
+      }
       let token = ''
       let mayProveAgain = canSendAgain
       const attempt = async (wanted: AccessTokenRequest | undefined, last?: Response): Promise<Response> => {
-        const sent = canSendAgain && !isPlain ? request.clone() : request
-        const headers = isPlain ? new Headers(request.headers) : sent.headers
-        let own: Record<string, string>
+        let own: Headers
         try {
-          signal.throwIfAborted()
+          signal?.throwIfAborted()
           const asked = source.authorize?.({ ...wanted, method, url }) ?? source.getAccessToken(wanted)
           const answer = await unlessAborted<string | Authorization>(asked, signal)
           const given: Partial<Authorization> & { accessToken: string } =
             typeof answer === 'string' ? { accessToken: answer } : answer
           if (last && wanted?.rejectedToken === given.accessToken) return last
           token = given.accessToken
-          own = { authorization: `Bearer ${token}`, ...given.headers }
-          setAll(headers, own)
+          own = headersOf(token, given.headers)
         } catch (error) {
-          if (!last || signal.aborted) throw error
+          if (!last || signal?.aborted) throw error
           return last // R3: no other token can be had, so the API's own answer is the answer
         }
         last?.body?.cancel().catch(() => {}) // somebody else reads it, or it is broken: it is of no use to anybody here
         // A proof is for one URL, and a platform that follows redirects takes it along. Options take the referrer away.
-        const isSigned = Object.keys(own).length > 1 && (init.redirect ?? request.redirect) === 'follow'
+        const isSigned = [...own].length > 1 && (init.redirect ?? request.redirect) === 'follow'
         const how = isSigned ? { ...init, redirect: 'error' as const, referrer, referrerPolicy } : init
-        const response = await (isPlain ? plain(url, { ...how, headers }) : plain(sent, how))
+        const response = await submit(own, how)
         if (!source.observe?.({ url, response }) || !mayProveAgain) return response
         mayProveAgain = false
         return attempt(wanted, response)
@@ -103,20 +112,23 @@ export function tokenFetch(source: TokenSource, options: AuthenticatedFetchOptio
       const { wanted } = route
       let response = await attempt(wanted)
       // Where a redirect has led is nobody to judge the token.
-      if (!canSendAgain || (response.url && routeOf(response.url) !== route)) return response
+      const isElsewhere = response.url !== url && response.url && routeOf(response.url) !== route
+      if (!canSendAgain || isElsewhere) return response
       if (refusesToken(response)) response = await attempt({ ...wanted, rejectedToken: token }, response)
       const other = await options.stepUp?.({ response, url, accessToken: token, wanted, signal })
       return other ? attempt(other, response) : response
     }
     return follow
-      ? follow({ request: first, init: rest, route, canSendAgain, routeOf, send, plain })
+      ? follow({ input, given: init, request: first, init: rest, route, canSendAgain, routeOf, send, plain })
       : send(first, rest, route)
   }
 }
 
-function setAll(headers: Headers, own: Record<string, string>): void {
+function headersOf(accessToken: string, headers?: Record<string, string>): Headers {
   try {
-    for (const [name, value] of Object.entries(own)) headers.set(name, value)
+    const own = new Headers(headers)
+    if (!own.has('authorization')) own.set('authorization', `Bearer ${accessToken}`)
+    return own
   } catch {
     throw new OAuthError('invalid-response', 'The source gave a token that no header can carry') // not the token itself
   }

@@ -1,5 +1,4 @@
 import { Client } from './client.ts'
-import { OAuthError } from './errors.ts'
 import type { Grant } from './grant.ts'
 import type { HeldToken } from './held-token.ts'
 import { Listeners } from './listeners.ts'
@@ -9,7 +8,7 @@ import { Session } from './session.ts'
 import type { Wanted } from './session-options.ts'
 import type { SessionRecord, SignOut, TimelineEvent } from './session-record.ts'
 import { type SessionSnapshot, snapshotOf } from './session-snapshot.ts'
-import type { GrantKind, SourceOptions, Stats } from './source-options.ts'
+import { assertUsable, type GrantKind, type SourceOptions, type Stats } from './source-options.ts'
 import { tokenKeyOf } from './token-parameters.ts'
 import type { Claims, Issued, IssuedTokenSet } from './token-set.ts'
 import type { AccessTokenRequest, TokenSource } from './token-source.ts'
@@ -48,26 +47,21 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
     options: SourceOptions,
     kind: GrantKind = { name: 'custom', oneSession: false, asksAgain: true },
   ) {
-    const { scope, resource, parameters, store, client = new Client(options), outbox = revocations } = options
+    assertUsable(options)
+    const { scope, resource, parameters, client = new Client(options), outbox = revocations } = options
     this.#grant = grant
     this.#options = options
     this.#kind = kind
     this.warnings = new Warnings(options.onWarning)
     this.#client = client
-    if (store && [store.get, store.replace, store.lock].some((method) => typeof method !== 'function')) {
-      throw new OAuthError('invalid-options', 'store is no TokenStore', { fix: 'Give store get, replace and lock.' })
-    }
-    if (options.client && (options.dpop || client.possession)) {
-      throw new OAuthError('invalid-options', 'dpop needs a client of its own', { fix: 'Leave out client.' })
-    }
     client.possession = options.dpop?.({ options, kind, tokenFor: this.#guarded, warnings: this.warnings })
     Object.assign(this, client.possession?.signing)
     const request = { scope, resource, parameters }
     this.#own = { request, tokenKey: tokenKeyOf(request) }
     this.#session = this.#sessionFor(this.#own)
     this.#revocations = outbox({
-      client: this.#client,
-      store,
+      client,
+      store: options.store,
       sessions: () => this.#sessions().map(({ base }) => base),
       degraded: (what, cause) => this.warnings.degraded(what, cause),
       warn: (message) => this.warnings.warn(message),

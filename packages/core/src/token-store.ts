@@ -1,7 +1,7 @@
 import type { SessionRecord } from './session-record.ts'
 
 /**
- * Plain data, one per session (or, where there is no refresh token, one per token). A store looks at nothing but
+ * Plain data, one per session (or, where there is no refresh token, one per token). A store needs nothing of it but
  * `version`; whatever else is in it is the manager's.
  */
 export type StoredRecord = SessionRecord

@@ -3,6 +3,7 @@ export interface Transaction {
   readonly codeVerifier: string
   readonly nonce?: string | undefined
   readonly maxAge?: number | undefined
+  readonly scope?: string | undefined
   readonly issuer: string
   readonly redirectUri: string
   readonly createdAt: number

@@ -1,4 +1,4 @@
-import { authenticatedFetch } from '@keyturn/core'
+import { authenticatedFetch, tokenFetch } from '@keyturn/core'
 import { expect, test } from 'vitest'
 import { CountingSource } from './counting-source.ts'
 import { json, loopbackServer } from './loopback-server.ts'
@@ -28,6 +28,14 @@ test('a refusal by another origin after a redirect is not about our token', asyn
   expect((await authenticatedFetch(source, { apis: api.origin })(api.origin)).status).toBe(401)
   expect(source.refusals).toBe(0)
   expect([api.requests.length, other.requests.length]).toEqual([1, 1])
+})
+
+test('where the platform follows by itself, a refusal by another origin is not about our token either', async () => {
+  const other = await loopbackServer((_request, response) => response.writeHead(401).end())
+  const api = await loopbackServer((_request, response) => response.writeHead(302, { location: other.origin }).end())
+  const source = new CountingSource()
+  expect((await tokenFetch(source, { apis: api.origin })(api.origin)).status).toBe(401)
+  expect([source.refusals, api.requests.length, other.requests.length]).toEqual([0, 1, 1])
 })
 
 test('a redirect between two APIs does not carry the token of one to the other', async () => {

@@ -238,25 +238,3 @@ test('where no token can be had, fetch rejects with the typed error, and nothing
   expect(error).toMatchObject({ code: 'network', retryable: true })
   expect(sent).toEqual([])
 })
-
-test('a source that signs is asked for each attempt, with method and URL, and its headers are sent', async () => {
-  const asked: unknown[] = []
-  const source: TokenSource = {
-    getAccessToken: () => Promise.reject(new Error('not asked')),
-    authorize: async ({ method, url, rejectedToken }) => {
-      asked.push({ method, url, rejectedToken })
-      return {
-        accessToken: `t${asked.length}`,
-        headers: { authorization: `DPoP t${asked.length}`, dpop: `p${asked.length}` },
-      }
-    },
-  }
-  const { fetch, sent, tokens } = recorder(refusal('DPoP error="invalid_token"'), fine)
-  await authenticatedFetch(source, { apis: API, fetch })(`${API}a?b=c`, { method: 'post', body: 'x' })
-  expect(asked).toEqual([
-    { method: 'POST', url: `${API}a?b=c`, rejectedToken: undefined },
-    { method: 'POST', url: `${API}a?b=c`, rejectedToken: 't1' },
-  ])
-  expect(tokens()).toEqual(['DPoP t1', 'DPoP t2'])
-  expect(sent.map(({ headers }) => headers.get('dpop'))).toEqual(['p1', 'p2'])
-})

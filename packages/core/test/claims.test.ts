@@ -147,3 +147,15 @@ test('claims are validated anew at a refresh, and kept where it brings none', as
   vi.setSystemTime(Date.now() + 301_000)
   expect((await auth.getTokenSet()).claims?.groups).toEqual(['guests'])
 })
+
+test.each(['user of another form', 7])(
+  'what the validator makes of `sub` (%s) is not who is signed in',
+  async (sub) => {
+    const { auth, server, signIn } = start((value) => ({ value: { ...Object(value), sub } }))
+    await signIn()
+    expect(auth.session).toMatchObject({ status: 'signedIn', claims: { sub: 'ada' } })
+    server.tokenResponse = (body) => ({ ...body, access_token: 'the next one' })
+    const rejectedToken = await auth.getAccessToken()
+    expect(await auth.getAccessToken({ rejectedToken })).toBe('the next one')
+  },
+)

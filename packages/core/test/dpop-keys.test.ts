@@ -262,3 +262,17 @@ test('a session that has no key yet, because its first request failed, is not lo
   expect(await rejection(later.getAccessToken())).toMatchObject({ code: 'server-error', retryable: true })
   expect(later.session.status).toBe('signedIn')
 })
+
+test.each([{ version: {} }, { version: Number.NaN }, { version: 0 }])(
+  'damage in the place of the key (%j) is written over, though it has no version',
+  async (damage) => {
+    const store = memoryStore()
+    const { options, warnings } = optionsWith(store)
+    const { issuer, clientId } = options
+    const name = JSON.stringify([issuer, clientId, 'password', ada.username, 'DPoP'])
+    await store.replace(name, undefined, damage as unknown as StoredRecord)
+    await password({ ...options, ...ada }).getAccessToken()
+    expect(warnings).toEqual([])
+    expect(await store.get(name)).toMatchObject({ key: { thumbprint: lastKey() } })
+  },
+)

@@ -294,3 +294,36 @@ test('a captive portal in the place of the metadata is an outage, a mistake in t
     await source[Symbol.asyncDispose]()
   }
 })
+
+test.each([{ version: {} }, { version: Number.NaN }, { version: 0 }])(
+  'damage without a version that can be compared (%j) is written over, as stores allow',
+  async (damage) => {
+    const server = testAuthorizationServer()
+    const store = memoryStore()
+    await store.replace(OUTBOX, undefined, damage as unknown as StoredRecord)
+    const { options } = sourceAt(server, { store })
+    server.always({ lost: 'request' }, 'revocation')
+    const source = refreshToken({ ...options, refreshToken: server.newRefreshToken() })
+    await source.revoke()
+    expect(Object(await store.get(OUTBOX)).revocations).toHaveLength(1)
+  },
+)
+
+test('a sign-out that the server hears of takes along what waited before', async () => {
+  const server = testAuthorizationServer()
+  const { options } = sourceAt(server, { store: memoryStore() })
+  const [one, two] = ['one', 'two'].map((sessionKey) => {
+    return refreshToken({ ...options, sessionKey, refreshToken: server.newRefreshToken() })
+  })
+  await one?.getAccessToken()
+  await two?.getAccessToken()
+  server.always({ status: 503, headers: { 'retry-after': '1800' } }, 'revocation')
+  await one?.revoke()
+  await one?.[Symbol.asyncDispose]()
+  expect(server.isRevoked('refresh-token-1')).toBe(false)
+  server.always(undefined, 'revocation')
+  await two?.revoke()
+  await elapse(HOUR)
+  expect(server.isRevoked('refresh-token-2')).toBe(true)
+  expect(server.isRevoked('refresh-token-1')).toBe(true)
+})

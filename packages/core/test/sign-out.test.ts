@@ -133,3 +133,16 @@ test('whoever signs out names the reason, and others learn it', async () => {
   await expect.poll(() => other.auth.session).toMatchObject({ ended: { reason: 'idle', origin: 'another' } })
   expect(await rejection(app.auth.getAccessToken())).toMatchObject({ code: 'session-ended' })
 })
+
+test('a sign-out elsewhere in the same millisecond as the sign-in here is by another', async () => {
+  vi.useFakeTimers({ toFake: ['Date'] })
+  const store = memoryStore()
+  const app = startApp({ store })
+  await signedIn(app)
+  const next = startApp({ store })
+  await next.auth.revoke()
+  await vi.waitFor(() => expect(app.auth.session.status).toBe('signedOut'))
+  vi.useRealTimers()
+  expect(app.auth.session).toMatchObject({ ended: { origin: 'another' } })
+  expect(next.auth.session).toMatchObject({ ended: { origin: 'user' } })
+})

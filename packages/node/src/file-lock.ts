@@ -1,7 +1,7 @@
 import { mkdirSync, rmdirSync, stat, statSync, utimesSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Lease } from '@keyturn/core'
 import { errorCode, fileError, isPassing } from './file-error.ts'
+import { free, type Hold } from './lease.ts'
 
 /** proper-lockfile takes no lock for stale sooner than this, milliseconds. */
 const SHORTEST_STALE = 2_000
@@ -10,18 +10,16 @@ const LONGEST_TIMER = 2 ** 31 - 1
 const PATIENCE = 40
 
 /** A lock that is held, or was. */
-export interface Hold extends Lease {
+export interface FileHold extends Hold {
   /** Has nobody taken it over? Unlike `valid()` it does not look at the clock. */
   isOurs(): boolean
-  /** Frees it, unless it is somebody else's by now. */
-  release(): Promise<void>
 }
 
 /**
  * Waits for the lock that the folder `directory` stands for, and takes it. One whose holder has had it for longer than
  * `duration` milliseconds is taken over; a holder never prolongs it.
  */
-export async function acquire(directory: string, duration: number): Promise<Hold> {
+export async function acquire(directory: string, duration: number): Promise<FileHold> {
   const stale = Math.max(duration, SHORTEST_STALE)
   for (let attempt = 0, refusals = 0; ; attempt++) {
     try {
@@ -37,7 +35,7 @@ export async function acquire(directory: string, duration: number): Promise<Hold
 }
 
 /** Takes the lock if it is free. */
-async function take(directory: string, duration: number): Promise<Hold | undefined> {
+async function take(directory: string, duration: number): Promise<FileHold | undefined> {
   const { default: lockfile } = await import('proper-lockfile')
   const startedAt = performance.now()
   const startedOn = Date.now()
@@ -147,37 +145,5 @@ export async function withLock<T>(
     return await task(hold.isOurs)
   } finally {
     await free(hold)
-  }
-}
-
-/** Runs `critical` under the lock. After `duration` milliseconds its lease is lost, and the lock free for the next. */
-export async function withLease<T>(
-  directory: string,
-  duration: number,
-  critical: (lease: Lease) => Promise<T>,
-  passedOver: () => void,
-): Promise<T> {
-  const hold = await acquire(directory, duration)
-  let held = true
-  const end = async () => {
-    if (!held) return
-    held = false
-    await free(hold)
-    passedOver()
-  }
-  const timer = setTimeout(() => void end(), Math.min(duration, LONGEST_TIMER)).unref()
-  try {
-    return await critical({ valid: () => held && hold.valid() })
-  } finally {
-    clearTimeout(timer)
-    await end()
-  }
-}
-
-async function free(hold: Hold): Promise<void> {
-  try {
-    await hold.release()
-  } catch {
-    // What cannot be removed turns stale.
   }
 }

@@ -5,7 +5,8 @@ import { type StoredRecord, StoreError, type TokenStore } from '@keyturn/core'
 import { keepAside, locate, publish, readText, sweep } from './atomic-file.ts'
 import { fileError } from './file-error.ts'
 import { FileKeys } from './file-keys.ts'
-import { withLease, withLock } from './file-lock.ts'
+import { acquire, withLock } from './file-lock.ts'
+import { withLease } from './lease.ts'
 import type { FileKey } from './record-cipher.ts'
 import { RecordWatch } from './record-watch.ts'
 import { changed, formatDocument, parseDocument, type StoreDocument } from './store-document.ts'
@@ -144,7 +145,7 @@ export function fileStore(path: string, options: FileStoreOptions = {}): TokenSt
         return `${target}.${createHash('sha256').update(key).digest('hex').slice(0, 16)}.lock`
       }
       return turns.take(`lock ${key}`, async (leave) => {
-        return withLease(await located(directoryIn), duration, critical, leave)
+        return withLease(await acquire(await located(directoryIn), duration), duration, critical, leave)
       })
     },
 

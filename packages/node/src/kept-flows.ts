@@ -5,22 +5,28 @@ const IDLE = 600_000
 /** How many flows are kept at most; of more the one that was used longest ago is let go. */
 const MOST = 1000
 
-/** One session's place in a store, and whether it has ever been read there. */
+/** The `sessionKey` of all flows; in the store each has its own instead. */
+export const ANYBODY = 'keyturn-web-session'
+
+/** One session's place in a store, under which name it was looked for there, and what came of that. */
 export interface SessionPlace {
   readonly store: TokenStore
+  name?: string
   isRead: boolean
   error?: unknown
 }
 
-/** The place of one session, which is known by the time that it is needed. */
+/** The place of one session, whose key is known by the time that it is needed. What all sessions share stays shared. */
 export function placeOf(store: TokenStore, sessionKey: () => string): SessionPlace {
-  const name = () => `keyturn web session ${sessionKey()}`
+  const named = (key: string) => key.replace(ANYBODY, sessionKey)
   const place: SessionPlace = {
     isRead: false,
     store: {
-      async get() {
+      async get(key) {
+        if (!key.includes(ANYBODY)) return store.get(key)
+        place.name ??= key
         try {
-          const found = await store.get(name())
+          const found = await store.get(named(key))
           place.isRead = true
           return found
         } catch (error) {
@@ -28,9 +34,9 @@ export function placeOf(store: TokenStore, sessionKey: () => string): SessionPla
           throw error
         }
       },
-      replace: (_, expected, next) => store.replace(name(), expected, next),
-      lock: (_, critical, duration) => store.lock(name(), critical, duration),
-      ...(store.watch && { watch: (_, listener) => store.watch?.(name(), listener) ?? (() => {}) }),
+      replace: (key, expected, next) => store.replace(named(key), expected, next),
+      lock: (key, critical, duration) => store.lock(named(key), critical, duration),
+      ...(store.watch && { watch: (key, listener) => store.watch?.(named(key), listener) ?? (() => {}) }),
     },
   }
   return place
@@ -55,11 +61,21 @@ export class KeptFlows<C extends Claims> {
 
   /** The session as it is known, once the store has been read. Rejects with a `StoreError` where that cannot be. */
   async at(sessionKey: string): Promise<AuthorizationCodeFlow<C>> {
-    const { flow, place } = this.take(sessionKey)
-    await flow.handleCallback()
-    if (place.isRead || flow.session.status === 'signedIn') return flow
-    this.#drop(sessionKey)
-    throw new StoreError('The session cannot be read', { cause: place.error })
+    const placed = this.take(sessionKey)
+    try {
+      return await known(placed)
+    } catch (error) {
+      this.#drop(sessionKey)
+      throw error
+    }
+  }
+
+  /** Whether no session ever had this key, as far as the store knows. Rejects with a `StoreError`. */
+  async isFree(sessionKey: string): Promise<boolean> {
+    const placed = this.#open(sessionKey)
+    await placed.flow[Symbol.asyncDispose]() // it looks once
+    const { session } = await known(placed)
+    return session.status === 'signedOut' && !session.ended
   }
 
   /** The session as far as it is known. */
@@ -87,8 +103,9 @@ export class KeptFlows<C extends Claims> {
 
   /** Takes the session out of the store, and then out of memory. */
   async forget(sessionKey: string): Promise<void> {
-    const { flow, place } = this.take(sessionKey)
-    await flow.client.inTime(() => removeFrom(place.store), 'The session was not removed')
+    const placed = this.take(sessionKey)
+    const { client } = await known(placed)
+    await client.inTime(() => removed(placed.place), 'The session was not removed')
     this.#drop(sessionKey)
   }
 
@@ -113,10 +130,17 @@ export class KeptFlows<C extends Claims> {
   }
 }
 
-async function removeFrom(store: TokenStore): Promise<void> {
+/** The session once the store has been read, or has failed to be while there is one in memory. */
+async function known<C extends Claims>({ flow, place }: PlacedFlow<C>): Promise<AuthorizationCodeFlow<C>> {
+  await flow.handleCallback()
+  if (place.isRead || flow.session.status === 'signedIn') return flow
+  throw new StoreError('The sessions cannot be read', { cause: place.error })
+}
+
+async function removed({ store, name = '' }: SessionPlace): Promise<void> {
   // A renewal may write in between; it finds out that the session is gone when it writes again.
   for (let tries = 0; tries < 10; tries++) {
-    const found = await store.get('')
-    if (found === undefined || (await store.replace('', versionOf(found), undefined))) return
+    const found = await store.get(name)
+    if (found === undefined || (await store.replace(name, versionOf(found), undefined))) return
   }
 }

@@ -29,15 +29,18 @@ export class RecordCipher implements RecordCodec {
   /** For the file that says `encryption`, or for a new one. Rejects with a `StoreError` where `key` is not its key. */
   static async create(key: FileKey, encryption?: FileEncryption): Promise<RecordCipher> {
     const salt = encryption === undefined ? randomBytes(16) : Buffer.from(encryption.salt, 'base64url')
+    const cipher = await RecordCipher.salted(key, salt)
+    if (encryption !== undefined && !isEqual(cipher.encryption.check, encryption.check)) throw wrongKey()
+    return cipher
+  }
+
+  /** For records that are not in one file, and have their salt from elsewhere. */
+  static async salted(key: FileKey, salt: Buffer): Promise<RecordCipher> {
     const secret = typeof key === 'string' ? await stretch(key.normalize('NFKC'), salt, KEY_BYTES, SCRYPT) : key
     const derive = (purpose: string) => Buffer.from(hkdfSync('sha256', secret, salt, `keyturn 1 ${purpose}`, KEY_BYTES))
-    const check = derive('check')
-    if (encryption !== undefined && !isEqual(check, Buffer.from(encryption.check, 'base64url'))) throw wrongKey()
-    return new RecordCipher(
-      encryption ?? { cipher: 'AES-256-GCM', salt: salt.toString('base64url'), check: check.toString('base64url') },
-      derive('records'),
-      derive('names'),
-    )
+    const text = (bytes: Buffer) => bytes.toString('base64url')
+    const encryption = { cipher: 'AES-256-GCM', salt: text(salt), check: text(derive('check')) } as const
+    return new RecordCipher(encryption, derive('records'), derive('names'))
   }
 
   name(key: string): string {
@@ -61,7 +64,7 @@ export class RecordCipher implements RecordCodec {
 export function checkedKey(key: unknown): FileKey {
   if (typeof key === 'string' && key !== '') return key
   if (key instanceof Uint8Array && key.length === KEY_BYTES) return Uint8Array.from(key)
-  throw new StoreError('The key of the token file is neither a passphrase nor 32 bytes', {
+  throw new StoreError('The key of the token store is neither a passphrase nor 32 bytes', {
     retryable: false,
     fix: 'Set `key` to a string that is not empty, to a Uint8Array of 32 bytes, or to a function that returns one.',
   })
@@ -78,6 +81,7 @@ function boundTo(name: string, version: number): string {
   return JSON.stringify(['keyturn', 1, name, version])
 }
 
-function isEqual(a: Buffer, b: Buffer): boolean {
+function isEqual(one: string, other: string): boolean {
+  const [a, b] = [Buffer.from(one), Buffer.from(other)]
   return a.length === b.length && timingSafeEqual(a, b)
 }

@@ -13,7 +13,7 @@ import {
   type UserAgent,
 } from '@keyturn/core'
 import { cookieTransactions, newSessionKey, webLoginsOf } from './cookie-transactions.ts'
-import { KeptFlows, type PlacedFlow, placeOf } from './kept-flows.ts'
+import { ANYBODY, KeptFlows, type PlacedFlow, placeOf } from './kept-flows.ts'
 import { type CookieKey, SealedCookies } from './sealed-cookies.ts'
 import { isFromElsewhere, queryOf, type WebRequest } from './web-request.ts'
 
@@ -68,7 +68,7 @@ export function webSessions<C extends object>(
 ): WebSessions<Claims & C>
 export function webSessions(options: WebSessionsOptions): WebSessions
 export function webSessions(options: WebSessionsOptions): WebSessions {
-  const { store, cookieKey, cookieMaxAge = 604_800, onWarning, ...shared } = options
+  const { store, cookieKey, cookieMaxAge = 604_800, onWarning, ...given } = options
   const { issuer, clientId, redirectUri } = options
   const isLife = Number.isInteger(cookieMaxAge) && cookieMaxAge > 0
   // Of what is bound to a key every session would need a client, and discovery, of its own.
@@ -85,8 +85,9 @@ export function webSessions(options: WebSessionsOptions): WebSessions {
     if (onWarning) onWarning(message)
     else console.warn(`keyturn: ${message}`)
   }
+  const shared = { ...given, sessionKey: ANYBODY, onWarning: warn }
   /** Belongs to nobody: begins all logins, and its client is everybody's. */
-  const lead = authorizationCode({ ...shared, store, onWarning: warn, userAgent: nobody })
+  const lead = authorizationCode({ ...shared, store, userAgent: nobody })
   const { client } = lead
   const { origin, protocol, href } = new URL(redirectUri)
   const cookies = new SealedCookies({
@@ -99,7 +100,7 @@ export function webSessions(options: WebSessionsOptions): WebSessions {
     route: Pick<AuthorizationCodeOptions, 'userAgent' | 'transactions'>,
   ): PlacedFlow<Claims> => {
     const place = placeOf(store, sessionKey)
-    return { place, flow: authorizationCode({ ...shared, ...route, client, onWarning: warn, store: place.store }) }
+    return { place, flow: authorizationCode({ ...shared, ...route, client, store: place.store }) }
   }
   const flows = new KeptFlows((sessionKey) => open(() => sessionKey, { userAgent: nobody }))
   const underWay = new Map<string, Promise<WebCallback>>()
@@ -123,12 +124,7 @@ export function webSessions(options: WebSessionsOptions): WebSessions {
       headers,
       comesBack: async (login) => {
         sessionKey = login.sessionKey
-        const found = await client
-          .inTime(() => placed.place.store.get(''))
-          .catch((cause) => {
-            throw new StoreError('The sessions cannot be read', { cause })
-          })
-        return found === undefined // else its response has been used
+        return flows.isFree(sessionKey) // else its response has been used
       },
     })
     const userAgent = { ...nobody, url: new URL(queryOf(request), href).href }

@@ -139,7 +139,7 @@ test('many who find a file replaced in the same instant ask for its key once', a
 test('what is wrong with a key is said in so many words', async () => {
   expect(() => fileStore(path, { key: '' })).toThrow(
     expect.objectContaining({
-      message: 'The key of the token file is neither a passphrase nor 32 bytes',
+      message: 'The key of the token store is neither a passphrase nor 32 bytes',
       fix: expect.stringMatching(/^Set `key` to a string that is not empty, to a Uint8Array of 32 bytes/),
     }),
   )

@@ -1,5 +1,5 @@
 import { memoryStore } from '@keyturn/node'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest'
 import type { AuthorizationServer } from '../../../examples/playground/src/authorization-server.ts'
 import { ORIGIN, startServer, startSessions, Visitor } from './web-app.ts'
 
@@ -8,6 +8,9 @@ beforeAll(async () => {
   server = await startServer()
 })
 afterAll(() => server.stop())
+afterEach(() => {
+  vi.useRealTimers()
+})
 
 const revocations = () => server.log.filter(({ path }) => path === '/token/revocation').length
 
@@ -113,14 +116,36 @@ test('where the store tells of no changes it is looked at with every request', a
   expect([await old.name(here), await old.name(there)]).toEqual([undefined, undefined])
 })
 
-test('a session that the server has ended is told as signed out, and a new sign-in works', async () => {
+test('a sign-out that the server cannot be told of is finished later, by whoever comes next', async () => {
+  vi.useFakeTimers({ toFake: ['Date'] })
+  const { held, store } = openStore()
+  const sessions = startSessions(server, { store })
+  const [gone, here, next] = [new Visitor(), new Visitor(), new Visitor()]
+  await gone.signIn(sessions, 'ada')
+  await here.signIn(sessions, 'alan')
+  const [old, before] = [gone.copy(), revocations()]
+  await server.away()
+  expect((await gone.signOut(sessions)).status).toBe(303)
+  expect([await old.name(sessions), await here.name(sessions)]).toEqual([undefined, 'alan'])
+  expect(held.size).toBe(2) // who is here, and what is to be revoked
+  await server.back()
+  vi.advanceTimersByTime(300_000)
+  await next.signIn(sessions, 'ada')
+  await expect.poll(() => [revocations() - before, held.size]).toEqual([1, 2])
+  expect([await here.name(sessions), await next.name(sessions)]).toEqual(['alan', 'ada'])
+})
+
+test('a session that the server has ended is told as signed out, its response is still used, and a new sign-in works', async () => {
   const sessions = startSessions(server)
   const visitor = new Visitor()
-  const { auth } = await visitor.signIn(sessions)
+  const address = await visitor.comeBack(sessions)
+  const before = visitor.copy()
+  const { auth } = await visitor.arrive(sessions, address)
   server.revokeAll()
   const token = await auth?.getAccessToken()
   await expect(auth?.getAccessToken({ rejectedToken: token ?? '' })).rejects.toMatchObject({ code: 'session-ended' })
   expect(await visitor.name(sessions)).toBeUndefined()
+  expect((await before.arrive(sessions, address)).error?.code).toBe('invalid-state')
   await visitor.signIn(sessions)
   expect(await visitor.name(sessions)).toBe('ada')
 })

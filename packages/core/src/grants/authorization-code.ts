@@ -71,7 +71,8 @@ export class AuthorizationCodeFlow<C extends Claims = Claims> extends TokenManag
     if (!globalThis.crypto?.subtle) {
       throw new OAuthError('insecure-context', 'No WebCrypto', { fix: 'Serve the page over https.' })
     }
-    const { issuer, redirectUri, scope, resource, parameters, par, requestObject, jarm } = this.#options
+    const { issuer, redirectUri, resource, parameters, par, requestObject, jarm } = this.#options
+    const scope = [...new Set([this.#options.scope, options.scope].join(' ').match(/\S+/g))].join(' ') || undefined
     const endpoint = await this.client.requiredEndpoint('authorization_endpoint')
     if (!par && (await this.client.metadata()).require_pushed_authorization_requests) {
       throw new OAuthError('invalid-options', 'No par', { fix: 'Set par: pushedAuthorizationRequests().' })
@@ -100,7 +101,7 @@ export class AuthorizationCodeFlow<C extends Claims = Claims> extends TokenManag
     )
     if (requestObject) request = await requestObject(this.client, request)
     if (par) request = await par(this.client, request)
-    const transaction = { codeVerifier, nonce, maxAge, issuer, redirectUri, appState, createdAt: Date.now() }
+    const transaction = { codeVerifier, nonce, maxAge, scope, issuer, redirectUri, appState, createdAt: Date.now() }
     await this.#remembered(route, (transactions) => transactions.put(state, transaction))
     await this.#leaveFor(route, endpoint, request)
   }
@@ -161,7 +162,7 @@ export class AuthorizationCodeFlow<C extends Claims = Claims> extends TokenManag
     route: LoginRoute = this.#options,
   ): Promise<LoginResult | undefined> {
     const { client } = this
-    const { issuer, resource, parameters, scope, jarm } = this.#options
+    const { issuer, resource, parameters, jarm } = this.#options
     const state = response.get('state') ?? ''
     // With no login under way, an answer that does not have our form of state is somebody else's.
     const ours =
@@ -188,7 +189,7 @@ export class AuthorizationCodeFlow<C extends Claims = Claims> extends TokenManag
         : oauth.validateAuthResponse(server, { client_id: client.clientId }, response, state)
       const code = answer.get('code')
       if (!code || response.size > new Set(response.keys()).size) throw new Error('no code, or a repeated parameter')
-      const { redirectUri: redirect_uri, codeVerifier: code_verifier, nonce, maxAge } = transaction
+      const { redirectUri: redirect_uri, codeVerifier: code_verifier, nonce, maxAge, scope } = transaction
       const request = tokenParameters({ resource, parameters }, { code, redirect_uri, code_verifier })
       const process: TokenRequestChecks['process'] = (as, who, tokens) =>
         oauth.processAuthorizationCodeResponse(as, who, tokens, {

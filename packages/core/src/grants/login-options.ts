@@ -1,6 +1,8 @@
 export interface LoginOptions {
   /** Any JSON value; comes back from `handleCallback()`. */
   appState?: unknown
+  /** Asked for besides the source's own (RFC 6749 section 3.3), as after a challenge. */
+  scope?: string | undefined
   /** OpenID Connect Core section 3.1.2.1. */
   prompt?: string | undefined
   /** OpenID Connect Core section 3.1.2.1. */

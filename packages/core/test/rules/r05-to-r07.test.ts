@@ -109,6 +109,25 @@ test.each(['a store that tells of changes', 'a store that does not'])(
   },
 )
 
+test('R5: a holder who was passed over does not write the older token of a machine over the newer one', async () => {
+  const server = testAuthorizationServer()
+  const { store, change, record } = troubledStore()
+  const silent = { get: store.get, replace: store.replace, lock: store.lock }
+  const source = clientCredentials(sourceAt(server, { store: silent }).options)
+  await source.getAccessToken()
+  await elapse(HOUR + SECOND, MINUTE)
+  server.next([{ delay: 5 * SECOND }])
+  const renewal = source.getAccessToken()
+  await elapse(2 * SECOND)
+  const [issuedAt, expiresAt] = [Date.now(), Date.now() + HOUR]
+  const newer = { accessToken: 'of the successor', tokenType: 'Bearer', issuedAt, expiresAt } as const
+  await change((stored) => ({ ...stored, tokens: { [OWN]: newer } }))
+  await elapse(5 * SECOND)
+  expect(await renewal).toBe(newer.accessToken)
+  expect((await record())?.tokens[OWN]).toEqual(newer)
+  expect(server.tokenRequests()).toHaveLength(2)
+})
+
 test.each([
   ['a failure', { status: 503 }],
   ['a refusal of what was sent', { status: 400, body: { error: 'invalid_grant' } }],

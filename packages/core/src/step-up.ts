@@ -1,0 +1,151 @@
+import { type Challenge, challengeOf } from './challenge.ts'
+import { unlessAborted } from './deadline.ts'
+import { ChallengeError } from './errors.ts'
+import type { LoginOptions } from './grants/login-options.ts'
+import type { StepUp } from './token-fetch.ts'
+import type { TokenManager } from './token-manager.ts'
+
+/** What a person is asked for. */
+export interface StepUpRequest {
+  /** That of the answer that began it. */
+  readonly challenge: Challenge
+  /**
+   * What to log in with: the scope that is held and all that is asked for, `acrValues`, `maxAge` (RFC 9470 section 4), and
+   * the `appState` that a redirect brings back. To be called when the login begins, for it speaks for all who wait by then.
+   */
+  login(): StepUpLogin
+}
+
+export interface StepUpLogin extends LoginOptions {
+  /** Plain data: the challenge, and the URL that was asked for. */
+  appState: { challenge: Challenge; url: string }
+}
+
+export interface StepUpOptions {
+  /**
+   * Has the person agree and log in: offers it, waits for their click, and gives `login()` to `loginWithPopup()`, or to
+   * `auth.login()`, which leaves the page. Rejects where they refuse. Called once for all who wait, never twice at a time.
+   */
+  confirm(request: StepUpRequest): Promise<unknown>
+}
+
+/** What one step-up asks for. */
+interface Asked {
+  readonly scope: Set<string>
+  acrValues: string | undefined
+  maxAge: number | undefined
+}
+
+interface Run {
+  readonly asked: Asked
+  /** The tokens that were challenged, and those that came of it. */
+  readonly before: Set<string>
+  readonly after: Set<string>
+  /** The login has begun: nothing more can be asked for. */
+  isSealed: boolean
+  /** Epoch milliseconds. */
+  endedAt: number
+  done: Promise<unknown>
+}
+
+/**
+ * Turns a challenge that asks for more than the token can (`insufficient_scope`, RFC 6750 section 3.1;
+ * `insufficient_user_authentication`, RFC 9470) into a login for all who wait, and repeats their requests with the token
+ * that comes of it; where none comes, as in a page that is left, the API's answer stays. For `authenticatedFetch({ stepUp })`,
+ * which rejects with a `ChallengeError` where `confirm` does. What a token of such a login was not enough for is not asked
+ * for again.
+ */
+export function stepUp(auth: TokenManager, { confirm }: StepUpOptions): StepUp {
+  let running: Run | undefined
+  let last: Run | undefined
+
+  const start = (challenge: Challenge, url: string): Run => {
+    const run: Run = {
+      asked: { scope: new Set(), acrValues: challenge.acrValues, maxAge: challenge.maxAge },
+      before: new Set(),
+      after: new Set(),
+      isSealed: false,
+      endedAt: 0,
+      done: Promise.resolve(),
+    }
+    const login = () => {
+      run.isSealed = true
+      const { scope, acrValues, maxAge } = run.asked
+      return { scope: [...scope].join(' ') || undefined, acrValues, maxAge, appState: { challenge, url } }
+    }
+    // Not before whoever asked has said what for.
+    run.done = Promise.resolve({ challenge, login })
+      .then(confirm)
+      .then(
+        () => {
+          last = run
+        },
+        (cause) => {
+          throw new ChallengeError('The step-up was refused', { cause, challenge, fix: 'Offer it again.' })
+        },
+      )
+      .finally(() => {
+        running = undefined
+        run.endedAt = Date.now()
+      })
+    run.done.catch(() => {}) // everybody may have gone
+    return run
+  }
+
+  return async ({ response, url, accessToken, wanted, signal }) => {
+    const challenge = challengeOf(response)
+    if (!challenge || challenge.error === 'invalid_token') return undefined
+    if (challenge.error === 'insufficient_scope' && !challenge.scope) return undefined // nobody says what to ask for
+    const tokenOf = (request = wanted) => auth.getTokenSet(request).catch(() => undefined)
+
+    let run: Run
+    let scope: string[]
+    for (;;) {
+      const held = await unlessAborted(tokenOf(), signal)
+      if (!held) return undefined // nobody is signed in who could step up
+      scope = [...wordsOf(held.scope), ...wordsOf(challenge.scope)]
+      if (!running && last && covers(last.asked, challenge)) {
+        run = last
+        if (run.before.has(accessToken)) break // an answer that comes late: there is another token already
+        if (run.after.has(accessToken) && !isPast(run, challenge)) return undefined
+      }
+      running ??= start(challenge, url)
+      run = running
+      const isAsked = join(run, challenge, scope)
+      if (isAsked) run.before.add(accessToken)
+      await unlessAborted(run.done, signal)
+      if (isAsked) break
+    }
+    const request = wanted?.scope === undefined ? wanted : { ...wanted, scope: [...new Set(scope)].join(' ') }
+    const got = await unlessAborted(tokenOf(request), signal)
+    if (!got || got.accessToken === accessToken) return undefined
+    run.after.add(got.accessToken)
+    return request ?? {}
+  }
+}
+
+/** Has a step-up ask for this, too; gives whether it does. */
+function join({ asked, isSealed }: Run, challenge: Challenge, scope: string[]): boolean {
+  const { acrValues = asked.acrValues, maxAge = asked.maxAge } = challenge
+  // A list of several means any of them, and so two lists cannot be made one.
+  if (isSealed || (asked.acrValues ?? acrValues) !== acrValues) return covers(asked, challenge)
+  for (const word of scope) asked.scope.add(word)
+  asked.acrValues = acrValues
+  asked.maxAge = maxAge === undefined ? undefined : Math.min(maxAge, asked.maxAge ?? maxAge)
+  return true
+}
+
+function covers(asked: Asked, { scope, acrValues, maxAge }: Challenge): boolean {
+  return (
+    wordsOf(scope).every((word) => asked.scope.has(word)) &&
+    (acrValues ?? asked.acrValues) === asked.acrValues &&
+    (maxAge === undefined || (asked.maxAge ?? Number.POSITIVE_INFINITY) <= maxAge)
+  )
+}
+
+/** Whether the person proved who they are too long ago by now. */
+function isPast({ endedAt }: Run, { maxAge }: Challenge): boolean {
+  return maxAge !== undefined && Date.now() - endedAt >= maxAge * 1000
+}
+
+const wordsOf = (list = '') => list.split(' ').filter(Boolean)
