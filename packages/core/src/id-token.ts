@@ -30,7 +30,7 @@ export async function identityIn(
   }
   if (refreshed?.claims && refreshed.claims.sub !== claims.sub) throw new Error('its ID token is of another user')
   // Which session it is, an ID token of a refresh may leave out; front-channel logout asks for it later.
-  const { sid = claims.sid } = refreshed?.claims ?? {}
+  const sid = claims.sid ?? refreshed?.claims?.sid
   try {
     // Who it is stays the server's word: a refresh, and UserInfo, are compared with it.
     return {
