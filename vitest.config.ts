@@ -26,6 +26,7 @@ const onNode = (
   test: {
     name,
     include: [include],
+    exclude: fleets,
     environment: 'node',
     testTimeout,
     hookTimeout: testTimeout,
@@ -36,14 +37,19 @@ const onNode = (
 
 const browserTests = 'packages/browser/test/**/*.test.ts'
 
-const endToEnd =
-  'examples/spa/test/{callback,callback-cases,dpop,lifecycle,page,popup,popup-ends,returning-page,sign-out,tabs}.test.ts'
+// What browsers differ in most, and what two of them can be run through in the time that a test run has.
+const endToEnd = 'examples/spa/test/{callback,page,popup,sign-out,tabs}.test.ts'
+// A fleet is many processes: it has a machine to itself (`npm run soak -- fleet`).
+const fleets = process.env.KEYTURN_PROCESSES ? [] : ['packages/node/test/fleet/**']
 const firefox = firefoxLaunch()
 
 const inFirefox = (launchOptions: object) => ({
   browser: 'firefox' as const,
   provider: playwright({ launchOptions }),
-  exclude: ['**/sign-out-when-idle.test.ts'], // its moved clock does not wait for Firefox's WebCrypto; end to end it is tested
+  exclude: [
+    '**/sign-out-when-idle.test.ts', // its moved clock does not wait for Firefox's WebCrypto; end to end it is tested
+    '**/authenticated-fetch.test.ts', // thousands of URLs
+  ],
 })
 
 const inBrowsers = (executablePath = ''): TestProjectInlineConfiguration => ({

@@ -1,5 +1,5 @@
 // `npm run soak`: what takes too long for `npm test`. An hour of a busy process in moved time, then eight tabs of a real
-// Chromium through 200 expiries, a day of outage and many more random histories. `npm run soak -- hour` runs one of them.
+// Chromium, and eight processes, through 200 expiries, a day of outage, a fleet of a hundred and many random histories. `npm run soak -- hour` runs one of them.
 import { spawnSync } from 'node:child_process'
 
 const vitest = (project, file, env) => ['npx', ['vitest', 'run', '--project', project, file], env]
@@ -7,6 +7,9 @@ const parts = {
   hour: [process.execPath, ['--expose-gc', '--unhandled-rejections=strict', 'scripts/soak/hour.mjs'], {}],
   tabs: vitest('examples', 'examples/spa/test/eight-tabs.test.ts', { SOAK_EXPIRIES: '200' }),
   outage: vitest('core', 'packages/core/test/proofs/outage.test.ts', { PROOF_HOURS: '24' }),
+  processes: vitest('node', 'packages/node/test/eight-processes.test.ts', { KEYTURN_EXPIRIES: '200' }),
+  kills: vitest('node', 'packages/node/test/file-store-kills.test.ts', { KEYTURN_KILLS: '1000' }),
+  fleet: vitest('node', 'packages/node/test/fleet', { KEYTURN_PROCESSES: '100', KEYTURN_EXPIRIES: '10', KEYTURN_USERS: '50' }),
   model: vitest('core', 'packages/core/test/proofs/model.test.ts', { PROOF_RUNS: '5000' }),
 }
 
