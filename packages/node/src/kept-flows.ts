@@ -5,6 +5,11 @@ const IDLE = 600_000
 /** How many flows are kept at most; of more the one that was used longest ago is let go. */
 const MOST = 1000
 
+/** How long until a session that is over and could not be removed is removed again, milliseconds. */
+const AGAIN = 5_000
+/** How many of them are remembered at most; of more the oldest is let go. */
+const MOST_OVER = 10_000
+
 /** The `sessionKey` of all flows; in the store each has its own instead. */
 export const ANYBODY = 'keyturn-web-session'
 
@@ -54,6 +59,9 @@ export class KeptFlows<C extends Claims> {
   /** By session key, the one that was used longest ago first. */
   readonly #kept = new Map<string, PlacedFlow<C> & { usedAt: number }>()
   #timer: NodeJS.Timeout | undefined
+  /** Sessions that are over, and may be in the store still. */
+  readonly #over = new Set<string>()
+  #again: NodeJS.Timeout | undefined
 
   constructor(open: (sessionKey: string) => PlacedFlow<C>) {
     this.#open = open
@@ -101,17 +109,45 @@ export class KeptFlows<C extends Claims> {
     this.#timer ??= setTimeout(() => this.#sweep(), IDLE).unref()
   }
 
-  /** Takes the session out of the store, and then out of memory. */
+  /** Whether the session has ended here, whatever a store says that could not be told. */
+  isOver(sessionKey: string): boolean {
+    return this.#over.has(sessionKey)
+  }
+
+  /** Takes the session out of the store, later where that cannot be now, and then out of memory. */
   async forget(sessionKey: string): Promise<void> {
-    const placed = this.take(sessionKey)
-    const { client } = await known(placed)
-    await client.inTime(() => removed(placed.place), 'The session was not removed')
+    this.#over.add(sessionKey)
+    for (const oldest of this.#over) {
+      if (this.#over.size <= MOST_OVER) break
+      this.#over.delete(oldest)
+    }
+    try {
+      const placed = this.take(sessionKey)
+      const { client } = await known(placed)
+      await client.inTime(() => removed(placed.place), 'The session was not removed')
+    } catch (error) {
+      this.#again ??= setTimeout(() => this.#forgetAgain(), AGAIN).unref()
+      throw error
+    }
+    this.#over.delete(sessionKey)
     this.#drop(sessionKey)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     clearTimeout(this.#timer)
+    clearTimeout(this.#again)
     for (const sessionKey of this.#kept.keys()) this.#drop(sessionKey)
+  }
+
+  async #forgetAgain(): Promise<void> {
+    this.#again = undefined
+    for (const sessionKey of [...this.#over]) {
+      try {
+        await this.forget(sessionKey)
+      } catch {
+        return // told when it failed first; the store is away, and all are tried again
+      }
+    }
   }
 
   #sweep(): void {

@@ -173,7 +173,7 @@ export function webSessions(options: WebSessionsOptions): WebSessions {
 
     async of(request) {
       const sessionKey = sessionKeyOf(request)
-      if (sessionKey === undefined) return undefined
+      if (sessionKey === undefined || flows.isOver(sessionKey)) return undefined
       const auth = await flows.at(sessionKey)
       return auth.session.status === 'signedIn' ? auth : undefined
     },

@@ -1,4 +1,4 @@
-import { memoryStore } from '@keyturn/node'
+import { memoryStore, type TokenStore } from '@keyturn/node'
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest'
 import type { AuthorizationServer } from '../../../examples/playground/src/authorization-server.ts'
 import { ORIGIN, startServer, startSessions, Visitor } from './web-app.ts'
@@ -133,6 +133,30 @@ test('a sign-out that the server cannot be told of is finished later, by whoever
   await next.signIn(sessions, 'ada')
   await expect.poll(() => [revocations() - before, held.size]).toEqual([1, 2])
   expect([await here.name(sessions), await next.name(sessions)]).toEqual(['alan', 'ada'])
+})
+
+test('a sign-out that a store without watchers could not be told of ends the session all the same, in the store later', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
+  const { get, replace, lock } = memoryStore()
+  let fails = false
+  const up = async () => {
+    if (fails) throw new Error('away')
+  }
+  const store: TokenStore = {
+    get: (key) => up().then(() => get(key)),
+    replace: (key, ...change) => up().then(() => replace(key, ...change)),
+    lock: (key, critical, duration) => up().then(() => lock(key, critical, duration)),
+  }
+  const [here, there] = [startSessions(server, { store }), startSessions(server, { store })]
+  const visitor = new Visitor()
+  await visitor.signIn(here)
+  const old = visitor.copy()
+  fails = true
+  expect((await visitor.signOut(here)).status).toBe(303)
+  fails = false
+  expect(await old.name(here)).toBeUndefined()
+  await vi.advanceTimersByTimeAsync(10_000)
+  expect(await old.name(there)).toBeUndefined()
 })
 
 test('a session that the server has ended is told as signed out, its response is still used, and a new sign-in works', async () => {
