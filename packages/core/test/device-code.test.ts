@@ -165,6 +165,26 @@ test('an aborted signal ends the login at once, with its reason, and the polling
   expect(server.bodies).toHaveLength(length)
 })
 
+test('a login that is aborted while the server answers shows and asks nothing any more', async () => {
+  for (const path of ['/device', '/token']) {
+    const controller = new AbortController()
+    const { server, flow } = startDevice({
+      fetch: async (input, init) => {
+        const answer = await server.fetch(input, init)
+        if (`${input}`.endsWith(path)) controller.abort()
+        return answer
+      },
+    })
+    server.polls = ['pending']
+    const onPrompt = vi.fn()
+    const ended = rejection(flow.login({ onPrompt, signal: controller.signal }))
+    await vi.advanceTimersByTimeAsync(60_000)
+    expect(await ended).toMatchObject({ name: 'AbortError' })
+    expect(onPrompt).toHaveBeenCalledTimes(path === '/device' ? 0 : 1)
+    expect(server.waits).toEqual(path === '/device' ? [] : [5])
+  }
+})
+
 test('what comes after the login was aborted is revoked', async () => {
   const { server, flow } = startDevice()
   const controller = new AbortController()

@@ -105,7 +105,6 @@ export class DeviceCodeFlow<C extends Claims = Claims> extends TokenManager<C> {
         signal.throwIfAborted()
         return tokenSet
       } catch (error) {
-        if (signal.aborted) throw error
         if (error instanceof TokenUnavailableError && PASSING.includes(error.code)) {
           // Slower each time (RFC 8628 section 3.5), until it answers again.
           wait = Math.max(Math.min(wait * 2, Math.max(LONGEST_BACK_OFF, interval)), error.retryAt - Date.now())
