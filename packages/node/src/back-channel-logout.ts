@@ -3,6 +3,8 @@ import { type ClientOptions, type LoggedOut, logoutTokenVerifier, OAuthError } f
 export interface BackChannelLogoutOptions extends ClientOptions {
   /** Ends the sessions of `sub`, or the one that is `sid`. Where it rejects, the server is told that it failed. */
   onLogout: (loggedOut: LoggedOut) => void | Promise<void>
+  /** Told why sessions could not be ended. Default: `console.warn`. */
+  onWarning?: ((message: string) => void) | undefined
 }
 
 /** Of a request's body, bytes. */
@@ -13,20 +15,21 @@ const LONGEST = 100_000
  * Logout 1.0 sections 2.5 to 2.8): 200 when the sessions are over, 400 with a JSON that says why not. Never rejects.
  */
 export function backChannelLogout(options: BackChannelLogoutOptions): (request: Request) => Promise<Response> {
-  const { onLogout, ...client } = options
+  const { onLogout, onWarning = (message) => console.warn(`keyturn: ${message}`), ...client } = options
   const verify = logoutTokenVerifier(client)
   return async (request) => {
     try {
       await verify(await logoutTokenOf(request), onLogout)
       return new Response(null, { headers: { 'cache-control': 'no-store' } })
     } catch (error) {
-      return failed(error)
+      return failed(error, onWarning)
     }
   }
 }
 
-function failed(thrown: unknown): Response {
+function failed(thrown: unknown, warn: (message: string) => void): Response {
   const isOfToken = thrown instanceof OAuthError && thrown.code === 'invalid-logout-token'
+  if (!isOfToken) warn(`A logout token came, and sessions could not be ended: ${Object(thrown).message}`)
   const body = isOfToken
     ? { error: 'invalid_request', error_description: thrown.message }
     : { error: 'server_error', error_description: 'The sessions could not be ended' }

@@ -181,7 +181,7 @@ export function webSessions(options: WebSessionsOptions): WebSessions {
     async logout(request, logoutOptions = {}) {
       if (request.method !== 'POST') return new Response(null, { status: 405, headers: { allow: 'POST' } })
       if (isFromElsewhere(request, origin)) return new Response(null, { status: 403 })
-      const headers = new Headers({ 'cache-control': 'no-store', location: logoutOptions.postLogoutRedirectUri ?? '/' })
+      const headers = new Headers({ 'cache-control': 'no-store', location: afterwards(logoutOptions) })
       cookies.remove(headers, cookies.name(SESSION))
       const sessionKey = sessionKeyOf(request)
       if (sessionKey !== undefined) {
@@ -215,4 +215,10 @@ const nobody: UserAgent = {
 /** Core says of every failure that the login cannot be remembered; ours says why. */
 function told(error: unknown): unknown {
   return error instanceof StoreError && error.cause instanceof OAuthError ? error.cause : error
+}
+
+/** Where to go if the server has no page for it; what a header cannot carry, or no page is, is the app's own start. */
+function afterwards({ postLogoutRedirectUri = '' }: LogoutOptions): string {
+  const url = URL.parse(postLogoutRedirectUri)
+  return url && /^https?:$/.test(url.protocol) ? url.href : '/'
 }

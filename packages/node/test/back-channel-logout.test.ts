@@ -79,6 +79,7 @@ test('what was taken once is refused, and nobody is told', async () => {
 })
 
 test('where the sessions could not be ended the server learns that it failed, and nothing of why', async () => {
+  const said = vi.spyOn(console, 'warn').mockImplementation(() => {})
   const { answers, logout } = await startApp(() => Promise.reject(new Error('SELECT secret FROM sessions')))
   await logout()
   await vi.waitFor(() => expect(answers).toHaveLength(1))
@@ -87,6 +88,8 @@ test('where the sessions could not be ended the server learns that it failed, an
     error: 'server_error',
     error_description: 'The sessions could not be ended',
   })
+  expect(said).toHaveBeenCalledWith(expect.stringContaining('SELECT secret FROM sessions'))
+  said.mockRestore()
 })
 
 const form = { 'content-type': 'application/x-www-form-urlencoded' }
