@@ -9,7 +9,11 @@ const parts = {
   outage: vitest('core', 'packages/core/test/proofs/outage.test.ts', { PROOF_HOURS: '24' }),
   processes: vitest('node', 'packages/node/test/eight-processes.test.ts', { KEYTURN_EXPIRIES: '200' }),
   kills: vitest('node', 'packages/node/test/file-store-kills.test.ts', { KEYTURN_KILLS: '1000' }),
-  fleet: vitest('node', 'packages/node/test/fleet', { KEYTURN_PROCESSES: '100', KEYTURN_EXPIRIES: '10', KEYTURN_USERS: '50' }),
+  fleet: vitest('node', 'packages/node/test/fleet', {
+    KEYTURN_PROCESSES: '100',
+    KEYTURN_EXPIRIES: '10',
+    KEYTURN_USERS: '50',
+  }),
   model: vitest('core', 'packages/core/test/proofs/model.test.ts', { PROOF_RUNS: '5000' }),
 }
 
