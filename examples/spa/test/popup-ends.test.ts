@@ -51,8 +51,14 @@ test('a window that is blocked is an error that says what to do, and nothing goe
 
 test('a person who closes the window may start again, which ends the login before', async () => {
   const { page } = person
+  await page.evaluate(() => {
+    const open = window.open.bind(window)
+    window.open = (...given) => Object.assign(globalThis, { opened: open(...given) }).opened
+  })
   const popup = await openLogin(page)
   await popup.close()
+  // Until the page has heard of it, the name would lead to the window that goes.
+  await expect.poll(() => page.evaluate(() => Reflect.get(globalThis, 'opened').closed)).toBe(true)
   const again = await openLogin(page, { appState: 'again' })
   expect(await outcomeOf(page, 'lab', 0)).toMatchObject(closed)
   await Promise.all([closing(again), typePassword(again)])
