@@ -41,7 +41,8 @@ const endToEnd =
   'examples/spa/test/{callback,callback-cases,dpop,lifecycle,page,popup,popup-ends,returning-page,sign-out,tabs}.test.ts'
 // A fleet is many processes: it has a machine to itself (`npm run soak -- fleet`).
 const fleets = process.env.KEYTURN_PROCESSES ? [] : ['packages/node/test/fleet/**']
-const firefox = firefoxLaunch()
+// `npm run soak -- firefox`: two browsers through everything is more than a test run has time for.
+const firefox = process.env.KEYTURN_FIREFOX ? firefoxLaunch() : undefined
 
 const inFirefox = (launchOptions: object) => ({
   browser: 'firefox' as const,
@@ -77,11 +78,11 @@ export default defineConfig({
       onNode('core', 'packages/core/test/**/*.test.ts', 60_000),
       onNode('node', 'packages/node/test/**/*.test.ts'),
       onNode('examples', 'examples/*/test/**/*.test.ts', 120_000),
-      // `npm run soak -- firefox`: two browsers through all of it is more than a test run has time for.
-      ...(firefox && process.env.KEYTURN_FIREFOX ? [onNode('examples-firefox', endToEnd, 120_000, 'firefox')] : []),
+      ...(firefox ? [onNode('examples-firefox', endToEnd, 120_000, 'firefox')] : []),
       onNode('repository', 'scripts/test/**/*.test.ts', 120_000),
       ...(globSync(browserTests, { cwd: root }).length > 0 ? [inBrowsers(await chromiumPath())] : []),
     ],
+    maxWorkers: 2,
     reporters: ['default', new ClosingLine()],
     coverage: { provider: 'v8', include: ['packages/*/src/**'] },
   },

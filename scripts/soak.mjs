@@ -2,11 +2,15 @@
 // Chromium, and eight processes, through 200 expiries, a day of outage, a fleet of a hundred and many random histories. `npm run soak -- hour` runs one of them.
 import { spawnSync } from 'node:child_process'
 
-const vitest = (project, file, env) => ['npx', ['vitest', 'run', '--project', project, ...(file ? [file] : [])], env]
+const vitest = (project, file, env) => ['npx', ['vitest', 'run', '--project', project, file], env]
 const parts = {
   hour: [process.execPath, ['--expose-gc', '--unhandled-rejections=strict', 'scripts/soak/hour.mjs'], {}],
   tabs: vitest('examples', 'examples/spa/test/eight-tabs.test.ts', { SOAK_EXPIRIES: '200' }),
-  firefox: vitest('examples-firefox', '', { KEYTURN_FIREFOX: '1' }),
+  firefox: [
+    'sh',
+    ['-c', 'node scripts/firefox.mjs && npx vitest run --project examples-firefox --project "browser (firefox)"'],
+    { KEYTURN_FIREFOX: '1' },
+  ],
   outage: vitest('core', 'packages/core/test/proofs/outage.test.ts', { PROOF_HOURS: '24' }),
   processes: vitest('node', 'packages/node/test/eight-processes.test.ts', { KEYTURN_EXPIRIES: '200' }),
   kills: vitest('node', 'packages/node/test/file-store-kills.test.ts', { KEYTURN_KILLS: '1000' }),

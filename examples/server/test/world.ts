@@ -24,12 +24,18 @@ export interface World {
   stop(): Promise<void>
 }
 
+/** None of those that the system gives to whoever asks for any: an app that starts again finds it as it left it. */
 export async function freePort(): Promise<number> {
-  const placeholder = createServer().listen(0, '127.0.0.1')
-  await once(placeholder, 'listening')
-  const { port } = Object(placeholder.address())
-  placeholder.close()
-  return port
+  for (;;) {
+    const port = 20_000 + Math.floor(Math.random() * 10_000)
+    const placeholder = createServer().listen(port, '127.0.0.1')
+    const isFree = await once(placeholder, 'listening').then(
+      () => true,
+      () => false,
+    )
+    placeholder.close()
+    if (isFree) return port
+  }
 }
 
 export async function startWorld(): Promise<World> {

@@ -279,3 +279,11 @@ test('a login survives a reload of the page: another flow with the same transact
   const app = startApp({ transactions, userAgent: before.page, fetch: before.server.fetch })
   expect(await app.auth.handleCallback()).toEqual({ appState: 'deep' })
 })
+
+test('a query that begins with a question mark of its own stays as it was', async () => {
+  const app = startApp()
+  const back = new URL(await comeBack(app))
+  app.page.url = `${REDIRECT_URI}??=&${back.search.slice(1)}`
+  await app.auth.handleCallback()
+  expect(app.page.url).toBe(`${REDIRECT_URI}??=`)
+})

@@ -20,7 +20,8 @@ export function authorizationResponseIn(address: string, redirectUri: string): A
   // The app's own parameters stay as they were written.
   for (const pair of url.search.slice(1).split('&')) (PARAMETER.test(pair) ? theirs : own).push(pair)
   const response = new URLSearchParams(theirs.join('&'))
-  url.search = own.join('&')
+  const query = own.join('&')
+  url.search = query && `?${query}` // a query may begin with a question mark of its own
   return response.has('code') || response.has('error') ? { response, cleanAddress: url.href } : undefined
 }
 
