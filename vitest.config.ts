@@ -82,7 +82,6 @@ export default defineConfig({
       onNode('repository', 'scripts/test/**/*.test.ts', 120_000),
       ...(globSync(browserTests, { cwd: root }).length > 0 ? [inBrowsers(await chromiumPath())] : []),
     ],
-    maxWorkers: 2,
     reporters: ['default', new ClosingLine()],
     coverage: { provider: 'v8', include: ['packages/*/src/**'] },
   },
