@@ -91,7 +91,7 @@ test('whatever is in place of a login under way, every error has a type, and the
     if (!isOurs) app.page.url = 'https://app.example/callback?code=x&state=theirs'
     isDamaged = true
     const { value, error } = await typed(app.auth.handleCallback())
-    if (error) expect(error.code).toMatch(/^(invalid-state|exchange-failed|storage)$/)
+    if (error) expect(error.code).toMatch(/^(invalid-state|invalid-response|exchange-failed|storage)$/)
     else expect(value).toBeUndefined()
     expect(app.auth.session.status).toBe('signedOut')
     isDamaged = false
