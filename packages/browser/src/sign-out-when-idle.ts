@@ -37,8 +37,13 @@ export function signOutWhenIdle(auth: TokenManager, options: IdleOptions): () =>
 
   const warn = (endsAt: number | undefined) => {
     const is = endsAt !== undefined
-    if (is !== isWarning) onWarning?.(endsAt)
+    if (is === isWarning) return
     isWarning = is
+    try {
+      onWarning?.(endsAt)
+    } catch (error) {
+      reportError(error) // the app's own; whoever waits for a token has no part in it
+    }
   }
   const check = () => {
     clearTimeout(timer)

@@ -187,6 +187,19 @@ test('the warning says when, and is taken back by whoever is there', async () =>
   expect(onWarning.mock.calls.slice(3)).toEqual([[undefined]])
 })
 
+test('a warning that throws is told to the page, and keeps neither tokens back nor the end', async () => {
+  const told = vi.spyOn(globalThis, 'reportError').mockImplementation(() => {})
+  const onWarning = () => {
+    throw new Error('no dialog')
+  }
+  const { auth } = await startPage({ warnAt: 14 * MINUTE, onWarning })
+  await elapse(14 * MINUTE + 1000)
+  expect(told).toHaveBeenCalledOnce()
+  expect(await auth.getAccessToken()).toBeTypeOf('string')
+  await elapse(MINUTE)
+  expect(auth.session).toMatchObject(idle)
+})
+
 test('where nobody is signed in there is nothing to end, and nothing to note', async () => {
   const server = testAuthorizationServer()
   const auth = refreshToken({

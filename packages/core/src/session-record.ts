@@ -143,15 +143,6 @@ export function ended(record: SessionRecord, end: SessionEnd): SessionRecord {
   return told({ format: 1, version, tokens: {}, seed, timeline, ended: end }, 'ended', end.reason, end.at)
 }
 
-/** What to revoke of a session: a refresh token takes its access tokens with it (RFC 7009 section 2.1). */
-export function revocable({
-  refreshToken,
-  tokens,
-}: SessionRecord): [token: string, kind: 'refresh_token' | 'access_token'][] {
-  if (refreshToken !== undefined) return [[refreshToken, 'refresh_token']]
-  return Object.values(tokens).map(({ accessToken }) => [accessToken, 'access_token'])
-}
-
 /** The longest that a token is believed to live, milliseconds. */
 const MAX_LIFETIME = 366 * 86_400_000
 

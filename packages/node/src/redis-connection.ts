@@ -101,5 +101,8 @@ function redisError(error: unknown): StoreError {
   const [said] = /^[A-Z]{3,}(?= )/.exec(String(message)) ?? []
   const why = [said, code, name, kind?.name].find((word) => typeof word === 'string' && word !== 'Error')
   const fix = FIXES[String(why)]
-  return new StoreError(`Redis cannot be used${why === undefined ? '' : ` (${why})`}`, { cause: error, fix })
+  return new StoreError(`Redis cannot be used${why === undefined ? '' : ` (${why})`}`, {
+    cause: new Error(String(why ?? 'unknown')),
+    fix,
+  })
 }

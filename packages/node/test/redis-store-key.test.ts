@@ -100,11 +100,12 @@ test('a wrong or missing key is a typed error, and nothing is removed', async ()
   expect(await storeWith({ key: first }).get('alice')).toEqual(record(1, 'secret'))
 })
 
-test('a record in the clear is read with a key, and encrypted from then on', async () => {
-  await storeWith().replace('alice', undefined, record(1, 'secret'))
-  expect(await everything()).toContain('secret')
-  expect(await storeWith({ key: first }).get('alice')).toEqual(record(1, 'secret'))
-  expect(await everything()).not.toContain('secret')
+test('with a key a record in the clear is damage, for anybody could have written it; the next write takes its place', async () => {
+  await storeWith().replace('alice', undefined, record(1, 'planted'))
+  const store = storeWith({ key: first })
+  expect(await store.get('alice')).toBeInstanceOf(StoreError)
+  expect(await store.replace('alice', undefined, record(2))).toBe(true)
+  expect(await store.get('alice')).toEqual(record(2))
   await expect(storeWith().get('alice')).rejects.toMatchObject({ retryable: false })
 })
 
