@@ -29,7 +29,11 @@ export function backChannelLogout(options: BackChannelLogoutOptions): (request: 
 
 function failed(thrown: unknown, warn: (message: string) => void): Response {
   const isOfToken = thrown instanceof OAuthError && thrown.code === 'invalid-logout-token'
-  if (!isOfToken) warn(`A logout token came, and sessions could not be ended: ${Object(thrown).message}`)
+  try {
+    if (!isOfToken) warn(`A logout token came, and sessions could not be ended: ${Object(thrown).message}`)
+  } catch (error) {
+    console.warn('keyturn: onWarning failed', error)
+  }
   const body = isOfToken
     ? { error: 'invalid_request', error_description: thrown.message }
     : { error: 'server_error', error_description: 'The sessions could not be ended' }

@@ -115,3 +115,22 @@ test('with the authorization server away the handler answers, and rejects never'
   expect([answer.status, (await answer.json()).error]).toEqual([400, 'server_error'])
   expect(told).toEqual([])
 })
+
+test('a warning that throws changes nothing of the answer', async () => {
+  const said = vi.spyOn(console, 'warn').mockImplementation(() => {})
+  const handle = backChannelLogout({
+    issuer: 'https://as.example',
+    clientId: 'web',
+    onLogout: () => {},
+    onWarning: () => {
+      throw new Error('boom')
+    },
+    fetch: () => Promise.reject(new TypeError('offline')),
+  })
+  const answer = await handle(
+    new Request('https://app.example/', { method: 'POST', headers: form, body: 'logout_token=a.b.c' }),
+  )
+  expect([answer.status, (await answer.json()).error]).toEqual([400, 'server_error'])
+  expect(said).toHaveBeenCalledWith('keyturn: onWarning failed', expect.any(Error))
+  said.mockRestore()
+})
