@@ -16,6 +16,7 @@ const layers: Record<number, string[]> = {
     'session-record.ts',
     'deadline.ts',
     'secure-url.ts',
+    'base64url.ts',
     'jwt-part.ts',
     'standard-schema.ts',
   ],

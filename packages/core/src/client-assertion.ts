@@ -1,4 +1,5 @@
 import { ClientSecretJwt, modifyAssertion, PrivateKeyJwt } from 'oauth4webapi'
+import { base64url } from './base64url.ts'
 import type { ClientAuthentication } from './client-authentication.ts'
 import type { AuthorizationServer } from './discovery.ts'
 import { OAuthError } from './errors.ts'
@@ -103,11 +104,4 @@ async function signedBy(
   const header = { alg: signer.alg, kid: signer.kid ?? options.kid }
   const input = [header, payload].map((part) => base64url(new TextEncoder().encode(JSON.stringify(part)))).join('.')
   return `${input}.${base64url(new Uint8Array(await signer.sign(new TextEncoder().encode(input))))}`
-}
-
-function base64url(bytes: Uint8Array): string {
-  return btoa(String.fromCharCode(...bytes))
-    .replaceAll('+', '-')
-    .replaceAll('/', '_')
-    .replaceAll('=', '')
 }

@@ -1,4 +1,5 @@
 import { generateRandomState, calculatePKCECodeChallenge as sha256 } from 'oauth4webapi'
+import { base64url } from './base64url.ts'
 import type { ProofKey } from './proof-key.ts'
 
 /** What a proof is for. */
@@ -29,11 +30,4 @@ export async function dpopProof({ privateKey, jwk }: ProofKey, proven: Proven): 
   const algorithm = { name: 'ECDSA', hash: 'SHA-256' }
   const signature = await crypto.subtle.sign(algorithm, privateKey, new TextEncoder().encode(signed))
   return `${signed}.${base64url(new Uint8Array(signature))}`
-}
-
-function base64url(bytes: Uint8Array): string {
-  return btoa(String.fromCharCode(...bytes))
-    .replace(/\+/g, '-')
-    .replace(/\//g, '_')
-    .replace(/=+$/, '')
 }

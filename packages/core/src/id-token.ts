@@ -1,4 +1,5 @@
 import { getValidatedIdTokenClaims, type TokenEndpointResponse } from 'oauth4webapi'
+import { base64url } from './base64url.ts'
 import { OAuthError, TokenUnavailableError } from './errors.ts'
 import { jwtPart } from './jwt-part.ts'
 import { ours } from './renewal-errors.ts'
@@ -48,8 +49,7 @@ export async function identityIn(
 async function hashOf({ access_token, id_token }: TokenEndpointResponse): Promise<string> {
   const bits = /256$|384$/.exec(`${jwtPart(id_token, 0).alg}`) ?? 512 // EdDSA hashes with SHA-512 too (RFC 8032 section 5.1)
   const hash = await crypto.subtle.digest(`SHA-${bits}`, new TextEncoder().encode(access_token))
-  const half = String.fromCharCode(...new Uint8Array(hash, 0, hash.byteLength / 2))
-  return btoa(half).replace(/\+/g, '-').replace(/\//g, '_').replace(/=+$/, '')
+  return base64url(new Uint8Array(hash, 0, hash.byteLength / 2))
 }
 
 /** What the app's validator makes of the claims. */
