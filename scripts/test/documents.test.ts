@@ -40,6 +40,16 @@ test('every error code has its story in docs/errors.md, and no other code has on
   expect(told.sort()).toEqual(codes.sort())
 })
 
+test('docs/doctor.md tells of every finding of the doctor, and of no other', () => {
+  const sources = /export const SOURCES = \{(.*?)\n\}/s.exec(text('packages/node/src/doctor/finding.ts'))?.[1] ?? ''
+  const ids = [...sources.matchAll(/^ {2}'?([a-z-]+)'?:/gm)].map(([, id]) => id)
+  const told = [...text('docs/doctor.md').matchAll(/^\| (`[^|]+) \|/gm)].flatMap(([, names]) =>
+    [...(names ?? '').matchAll(/`([^`]+)`/g)].map(([, name]) => name),
+  )
+  expect(ids.length).toBeGreaterThan(20)
+  expect(told.sort()).toEqual(ids.sort())
+})
+
 test('every relative link of the documents leads somewhere', () => {
   const broken = [
     'README.md',
@@ -48,6 +58,7 @@ test('every relative link of the documents leads somewhere', () => {
     'docs/architecture.md',
     'docs/errors.md',
     'docs/recipes.md',
+    'docs/doctor.md',
   ].flatMap((file) =>
     [...text(file).matchAll(/\]\((?!https?:|#)([^)#]+)/g)]
       .map(([, target]) => join(file, '..', target ?? ''))

@@ -11,6 +11,7 @@ const bin = `${root}node_modules/.bin/`
 const entries = [
   ...packageNames.flatMap((name) => [`@keyturn/${name}`, `@keyturn/${name}/ky`]),
   '@keyturn/core/testing',
+  '@keyturn/node/doctor',
 ]
 
 let app: string
@@ -96,6 +97,12 @@ test.each(entries)('importing %s touches no global, listens to nothing and start
   expect(after).toEqual(before)
 })
 
+test('npx finds the command of node, which runs from its tarball', async () => {
+  expect(await run('npx', ['--no-install', '@keyturn/node', '--help'])).toMatch(/^Usage: keyturn doctor ISSUER/)
+  const looked = run('npx', ['--no-install', '@keyturn/node', 'doctor', 'http://login.example.com', '--json'])
+  await expect(looked).rejects.toThrow(/"id": "address"/) // it ends with 1
+})
+
 test('the index of core pulls in oauth4webapi and nothing else, least of all ky', async () => {
   const dist = join(app, 'node_modules/@keyturn/core/dist')
   const reached = new Set<string>()
@@ -115,7 +122,7 @@ test('the index of core pulls in oauth4webapi and nothing else, least of all ky'
 test.each([
   [
     'a Node program without the DOM',
-    ['@keyturn/core', '@keyturn/core/ky', '@keyturn/node', '@keyturn/node/ky'],
+    ['@keyturn/core', '@keyturn/core/ky', '@keyturn/node', '@keyturn/node/ky', '@keyturn/node/doctor'],
     'es2024,esnext.disposable',
     'node',
   ],

@@ -30,6 +30,8 @@ export interface AuthorizationServerOptions {
   webKeys?: JWKS['keys']
   /** Told of the ends of sessions, for `web` and `spa`; their ID tokens then have a `sid`. Default: nobody is. */
   backChannelLogoutUri?: string
+  /** Sees every request, and may change what is asked and answered. Default: nothing does. */
+  middleware?: Parameters<Provider['use']>[0]
 }
 
 export interface AuthorizationServer {
@@ -99,6 +101,7 @@ export async function startAuthorizationServer(options: AuthorizationServerOptio
     }),
   )
   const faults = new Faults(provider)
+  if (options.middleware) provider.use(options.middleware)
   serveLoginPages(provider)
   registerPasswordGrant(provider, apis, accessTokenTTL)
 

@@ -1,0 +1,3 @@
+export { diagnose } from './doctor/doctor.ts'
+export type { DoctorOptions } from './doctor/examination.ts'
+export type { Finding, FindingId, Level } from './doctor/finding.ts'

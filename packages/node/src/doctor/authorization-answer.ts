@@ -1,0 +1,59 @@
+import type { Answer } from './ask.ts'
+
+/** What an authorization request led to, as far as it can be told without a person. */
+export type AuthorizationAnswer =
+  /** Back to the redirect URI (RFC 6749 section 4.1.2). */
+  | { readonly kind: 'returned'; readonly parameters: URLSearchParams }
+  /** On to the pages where a person signs in. */
+  | { readonly kind: 'sign-in' }
+  /** An error that is shown to the person, for the client or the redirect URI cannot be trusted (RFC 6749 section 4.1.2.1). */
+  | { readonly kind: 'refused'; readonly status: number; readonly about: 'client' | 'redirect-uri' | undefined }
+
+/** Nobody is signed in, which is as it should be (OpenID Connect Core section 3.1.2.6). */
+const NEEDS_PERSON = [
+  'login_required',
+  'interaction_required',
+  'consent_required',
+  'account_selection_required',
+  'interaction_denied',
+]
+
+/** Whether a request was good, but for the person that is missing. */
+export function isAccepted(answer: AuthorizationAnswer): boolean {
+  if (answer.kind !== 'returned') return answer.kind === 'sign-in'
+  const said = answer.parameters.get('error')
+  return said === null ? answer.parameters.has('code') : NEEDS_PERSON.includes(said)
+}
+
+export function authorizationAnswer(asked: URL, redirectUri: string, answer: Answer): AuthorizationAnswer {
+  const { status, headers, text } = answer
+  const target = URL.parse(headers.get('location') ?? '', asked.href)
+  if (status >= 300 && status < 400 && target) {
+    const { origin, pathname } = new URL(redirectUri)
+    if (target.origin === origin && target.pathname === pathname)
+      return { kind: 'returned', parameters: saidIn(target) }
+    // Some servers lead to an error page of their own.
+    if (!/error/i.test(target.pathname + target.search)) return { kind: 'sign-in' }
+    return { kind: 'refused', status, about: aboutIn(decoded(target.search)) }
+  }
+  // Entra ID shows its errors with status 200.
+  if (status >= 400 || /AADSTS\d+/.test(text)) return { kind: 'refused', status, about: aboutIn(text) }
+  return { kind: 'sign-in' }
+}
+
+function saidIn({ search, hash }: URL): URLSearchParams {
+  return new URLSearchParams(search.length > 1 ? search : hash.slice(1))
+}
+
+/** Pages are for people, yet nearly all servers name what is wrong. */
+function aboutIn(text: string): 'client' | 'redirect-uri' | undefined {
+  if (/redirect[ _-]?ur[il]|callback ur[il]|AADSTS50011/i.test(text)) return 'redirect-uri'
+  if (/invalid[ _-]?client|unknown client|client (id|is|not)|client_id|unauthorized_client|AADSTS700016/i.test(text)) {
+    return 'client'
+  }
+  return undefined
+}
+
+function decoded(search: string): string {
+  return [...new URLSearchParams(search).values()].join(' ')
+}

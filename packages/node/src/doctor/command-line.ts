@@ -1,0 +1,122 @@
+import { readFile } from 'node:fs/promises'
+import { parseArgs } from 'node:util'
+import { diagnose } from './doctor.ts'
+import type { DoctorOptions } from './examination.ts'
+import { printable } from './finding.ts'
+import { asJson, counted, readable } from './report.ts'
+
+export const USAGE = `Usage: keyturn doctor ISSUER [options]
+
+Looks at an authorization server and a client's registration: what is wrong, and how to mend it.
+
+  --client-id ID            the client
+  --redirect-uri URI        its redirect URI
+  --scope "NAME NAME"       what it asks for
+  --origin ORIGIN           of a page that is to use the server (CORS)
+  --dpop                    tokens are to be bound to a key (RFC 9449)
+  --client-secret-file FILE holds the client's secret; or set KEYTURN_CLIENT_SECRET
+  --spend-refresh-token     looks at rotation; ends the session of the refresh token in KEYTURN_REFRESH_TOKEN,
+  --refresh-token-file FILE or in this file
+  --timeout SECONDS         for one request; default 10
+  --allow-insecure-requests lets http pass for other hosts than this machine
+  --json                    for programs
+
+Exit status: 0 nothing is wrong (there may be warnings), 1 something is, 2 the command cannot be understood.
+`
+
+/** What cannot be understood. */
+export class UsageError extends Error {
+  override name = 'UsageError'
+}
+
+interface Terminal {
+  readonly env: NodeJS.ProcessEnv
+  readonly write: (text: string) => void
+  /** Whether words may be coloured. */
+  readonly color: boolean
+}
+
+/** Runs the doctor as the arguments say; resolves with the exit status. Rejects with a `UsageError`. */
+export async function doctor(args: string[], { env, write, color }: Terminal): Promise<number> {
+  const { values, positionals } = parsed(args)
+  const [issuer, ...more] = positionals
+  if (issuer === undefined || more.length > 0) throw new UsageError('One issuer is to be looked at')
+  const timeout = Number(values.timeout ?? 10) * 1000
+  if (!(timeout > 0 && timeout <= 600_000)) throw new UsageError('--timeout is not a number of seconds up to 600')
+  const options: DoctorOptions = {
+    issuer,
+    clientId: values['client-id'],
+    clientSecret: await secretIn(values['client-secret-file'], env.KEYTURN_CLIENT_SECRET),
+    redirectUri: values['redirect-uri'],
+    scope: values.scope,
+    origin: originIn(values.origin),
+    dpop: values.dpop,
+    refreshToken: await refreshTokenIn(values, env),
+    timeout,
+    allowInsecureRequests: values['allow-insecure-requests'],
+  }
+  const findings = await diagnose(options)
+  write(values.json ? asJson(issuer, findings) : readable(printable(issuer), findings, color))
+  return counted(findings).error > 0 ? 1 : 0
+}
+
+function parsed(args: string[]) {
+  try {
+    return parseArgs({
+      args,
+      allowPositionals: true,
+      options: {
+        'client-id': { type: 'string' },
+        'redirect-uri': { type: 'string' },
+        scope: { type: 'string' },
+        origin: { type: 'string' },
+        dpop: { type: 'boolean' },
+        'client-secret-file': { type: 'string' },
+        'spend-refresh-token': { type: 'boolean' },
+        'refresh-token-file': { type: 'string' },
+        timeout: { type: 'string' },
+        'allow-insecure-requests': { type: 'boolean' },
+        json: { type: 'boolean' },
+      },
+    })
+  } catch (thrown) {
+    // Node's own words may repeat what was typed, and that may be a secret.
+    const isSecret = args.some((argument) => /^--(client-secret|refresh-token)(=|$)/.test(argument))
+    if (isSecret) throw new UsageError('A secret is no argument: others see those. Use a file or the environment.')
+    const unknown = /^Unknown option '(--?[a-z-]+)/.exec(Object(thrown).message)?.[1]
+    throw new UsageError(unknown ? `There is no option ${unknown}` : 'An option lacks its value, or has one too many')
+  }
+}
+
+async function refreshTokenIn(
+  values: { 'spend-refresh-token'?: boolean | undefined; 'refresh-token-file'?: string | undefined },
+  env: NodeJS.ProcessEnv,
+): Promise<string | undefined> {
+  const file = values['refresh-token-file']
+  if (!values['spend-refresh-token']) {
+    if (file) throw new UsageError('A refresh token is looked at with --spend-refresh-token only, for that spends it')
+    return undefined
+  }
+  const token = await secretIn(file, env.KEYTURN_REFRESH_TOKEN)
+  if (token === undefined) throw new UsageError('There is no refresh token to spend')
+  return token
+}
+
+/** Without the line's end that editors and `echo` leave. */
+async function secretIn(file: string | undefined, variable: string | undefined): Promise<string | undefined> {
+  if (file === undefined) return variable || undefined
+  try {
+    return (await readFile(file, 'utf8')).replace(/\r?\n$/, '') || undefined
+  } catch (thrown) {
+    throw new UsageError(`${printable(file)} cannot be read (${Object(thrown).code})`)
+  }
+}
+
+function originIn(text: string | undefined): string | undefined {
+  if (text === undefined) return undefined
+  const url = URL.parse(text)
+  if (!url || url.origin === 'null' || url.pathname !== '/' || url.search || url.hash || url.username) {
+    throw new UsageError('--origin is no origin, such as https://app.example.com')
+  }
+  return url.origin
+}

@@ -1,0 +1,173 @@
+import { type AuthorizationServer, clientCredentials, OAuthError } from '@keyturn/core'
+import { type Answer, ask, objectIn } from './ask.ts'
+import { type Check, type DoctorOptions, type Examination, listIn, sourceOptions } from './examination.ts'
+import { error, type Finding, ok, warning } from './finding.ts'
+
+const ENDPOINTS = ['authorization_endpoint', 'token_endpoint', 'jwks_uri'] as const
+const OTHER_ENDPOINTS = [
+  'revocation_endpoint',
+  'end_session_endpoint',
+  'userinfo_endpoint',
+  'introspection_endpoint',
+  'device_authorization_endpoint',
+  'pushed_authorization_request_endpoint',
+] as const
+
+/** The server's metadata, found as every source finds them; without them where there is nothing to go on with. */
+export async function discovered(
+  options: DoctorOptions,
+): Promise<{ server?: AuthorizationServer; findings: Finding[] }> {
+  try {
+    const server = await clientCredentials(sourceOptions(options)).client.metadata()
+    const isSame = server.issuer === options.issuer
+    const metadata = ok('metadata', 'The metadata can be read')
+    return {
+      server,
+      findings: [
+        metadata,
+        isSame
+          ? ok('issuer', `The issuer is ${server.issuer}`)
+          : warning('issuer', `The metadata write the issuer ${server.issuer}`, 'Write issuer exactly like that.'),
+      ],
+    }
+  } catch (thrown) {
+    if (!(thrown instanceof OAuthError)) throw thrown
+    const { code, message, fix = 'Check issuer and network.' } = thrown
+    if (code === 'insecure-url') return { findings: [error('address', message, fix)] }
+    if (code !== 'issuer-mismatch') return { findings: [error('metadata', message, fix)] }
+    const says = await claimedIssuer(options)
+    return { findings: [error('issuer', `The metadata at ${options.issuer} are of the issuer ${says}`, fix)] }
+  }
+}
+
+/** Who the metadata say that they are of. */
+async function claimedIssuer(options: DoctorOptions): Promise<string> {
+  const { issuer, timeout = 10_000, fetch: send = fetch } = options
+  const { origin, pathname } = new URL(issuer)
+  const path = pathname.replace(/\/$/, '')
+  const answers = await Promise.allSettled(
+    [`${path}/.well-known/openid-configuration`, `/.well-known/oauth-authorization-server${path}`].map((wellKnown) =>
+      ask(send, new URL(origin + wellKnown), {}, timeout),
+    ),
+  )
+  const said = answers.map((answer) => issuerIn(answer)).find((name) => name !== undefined)
+  return said ?? 'somebody else'
+}
+
+function issuerIn(answer: PromiseSettledResult<Answer>): string | undefined {
+  const said = answer.status === 'fulfilled' ? objectIn(answer.value)?.issuer : undefined
+  return typeof said === 'string' ? said : undefined
+}
+
+/** Where its endpoints are. */
+export const endpoints: Check = {
+  id: 'endpoints',
+  async look({ client, server }) {
+    const wrong: Finding[] = []
+    for (const name of ENDPOINTS) {
+      if (server[name] === undefined && !(name !== 'token_endpoint' && isForMachinesOnly(server))) {
+        wrong.push(error('endpoints', `The metadata have no ${name}`, `Let the server publish ${name}.`))
+      }
+    }
+    for (const name of [...ENDPOINTS, ...OTHER_ENDPOINTS]) {
+      try {
+        await client.endpoint(name)
+      } catch (thrown) {
+        if (!(thrown instanceof OAuthError)) throw thrown
+        wrong.push(error('endpoints', `${name}: ${thrown.message}`, thrown.fix ?? `Let the server mend ${name}.`))
+      }
+    }
+    return wrong.length > 0 ? wrong : [ok('endpoints', 'All endpoints that the metadata name are safe to use')]
+  },
+}
+
+/** Nobody signs in there. */
+function isForMachinesOnly(server: AuthorizationServer): boolean {
+  const grants = listIn(server, 'grant_types_supported')
+  return grants !== undefined && !grants.includes('authorization_code')
+}
+
+/** What it says that it can do. */
+export const capabilities: Check = {
+  id: 'code-flow',
+  async look({ server }) {
+    const responseTypes = listIn(server, 'response_types_supported')
+    const grants = listIn(server, 'grant_types_supported') ?? ['authorization_code']
+    const findings: Finding[] = []
+    if (isForMachinesOnly(server)) {
+      findings.push(
+        warning(
+          'code-flow',
+          'The server signs nobody in: it has no code flow',
+          'Use a grant that it has, or enable it.',
+        ),
+      )
+    } else if (responseTypes && !responseTypes.includes('code')) {
+      findings.push(error('code-flow', 'The response type code is not supported', 'Let the server support code.'))
+    } else findings.push(ok('code-flow', 'People can sign in with the code flow'))
+    if (grants.includes('authorization_code')) findings.push(pkceIn(server))
+    return [...findings, ...idTokensIn(server)]
+  },
+}
+
+function pkceIn(server: AuthorizationServer): Finding {
+  const methods = listIn(server, 'code_challenge_methods_supported')
+  const fix = 'Let the server support S256, and say so in code_challenge_methods_supported.'
+  if (methods?.includes('S256')) return ok('pkce', 'PKCE with S256 is supported')
+  if (methods) return error('pkce', `PKCE with S256 is not supported, only ${methods.join(', ') || 'nothing'}`, fix)
+  return warning('pkce', 'The metadata do not say whether PKCE is supported', fix)
+}
+
+function idTokensIn(server: AuthorizationServer): Finding[] {
+  const algorithms = listIn(server, 'id_token_signing_alg_values_supported')
+  if (!algorithms) return []
+  const signed = algorithms.filter((name) => /^((RS|PS|ES)(256|384|512)|EdDSA|Ed25519)$/.test(name))
+  if (signed.length > 0) return [ok('id-token', `ID tokens are signed (${signed.join(', ')})`)]
+  const fix = 'Let the server sign ID tokens with ES256, RS256 or another asymmetric algorithm.'
+  return [error('id-token', `ID tokens are signed with ${algorithms.join(', ') || 'nothing'} only`, fix)]
+}
+
+/** The keys that its tokens are verified with. */
+export const keys: Check = {
+  id: 'keys',
+  async look({ client, server, ask: get }: Examination) {
+    if (server.jwks_uri === undefined) return [] // said already
+    const url = await client.requiredEndpoint('jwks_uri')
+    const answer = await get(url)
+    const set = answer.status === 200 ? objectIn(answer)?.keys : undefined
+    if (!Array.isArray(set) || set.length === 0) {
+      return [
+        error('keys', `No keys at ${url.href} (status ${answer.status})`, 'Let jwks_uri answer with the public keys.'),
+      ]
+    }
+    if (set.some((key) => ['d', 'k', 'p', 'q'].some((member) => Object.hasOwn(Object(key), member)))) {
+      const fix = 'Take the key out of use now: whoever has it can make tokens. Publish public parts only.'
+      return [error('keys', 'A private key is published at jwks_uri', fix)]
+    }
+    return [ok('keys', `${set.length === 1 ? 'One key is' : `${set.length} keys are`} published`)]
+  },
+}
+
+/** Seconds. */
+const NOTICEABLE = 5
+const HARMFUL = 60
+
+/** Whether its clock and this one agree. */
+export const clock: Check = {
+  id: 'clock',
+  async look({ client, ask: get }) {
+    const url = (await client.endpoint('jwks_uri')) ?? (await client.requiredEndpoint('token_endpoint'))
+    const before = Date.now()
+    const { headers } = await get(url)
+    const told = Date.parse(`${headers.get('date')}`)
+    if (Number.isNaN(told)) return [warning('clock', 'The server does not tell its time', 'Let it send a Date header.')]
+    // The header counts whole seconds, and the answer took its time.
+    const ahead = told - Date.now()
+    const behind = before - told - 1000
+    const seconds = Math.round(Math.max(ahead, behind, 0) / 1000)
+    if (seconds < NOTICEABLE) return [ok('clock', 'The clocks agree')]
+    const sentence = `The server's clock is ${seconds} s ${ahead > 0 ? 'ahead of' : 'behind'} this machine's`
+    const fix = 'Set both clocks by NTP: times in tokens and proofs are compared with them.'
+    return [seconds < HARMFUL ? warning('clock', sentence, fix) : error('clock', sentence, fix)]
+  },
+}
