@@ -77,6 +77,38 @@ test('a person signs in on another device, and the next start needs none', async
   })
 })
 
+test('who shows the prompt is told when the login is over, however it ended', async () => {
+  const signals: AbortSignal[] = []
+  const cancel = new AbortController()
+  const { promise, resolve } = Promise.withResolvers<DevicePrompt>()
+  const ended = login({
+    signal: cancel.signal,
+    onPrompt(prompt, over) {
+      signals.push(over)
+      resolve(prompt)
+    },
+  })
+  await promise
+  expect(signals.map(({ aborted }) => aborted)).toEqual([false])
+  cancel.abort(new Error('enough'))
+  await expect(ended).rejects.toThrow('enough')
+  expect(signals.map(({ aborted }) => aborted)).toEqual([true])
+
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+  const second = Promise.withResolvers<DevicePrompt>()
+  const signedIn = login({
+    onPrompt(prompt, over) {
+      signals.push(over)
+      second.resolve(prompt)
+    },
+  })
+  await signInOverHttp((await second.promise).verificationUriComplete ?? '', ada)
+  expect(signals.map(({ aborted }) => aborted)).toEqual([true, false])
+  await vi.advanceTimersByTimeAsync(5000)
+  await signedIn
+  expect(signals.map(({ aborted }) => aborted)).toEqual([true, true])
+})
+
 test('in Chromium the person types the code, signs in, and the device is connected', async (context) => {
   if (!browser) return context.skip('no Chromium here')
   const profile = await browser.newContext()

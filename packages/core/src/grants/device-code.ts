@@ -27,8 +27,11 @@ export interface DevicePrompt {
 
 /** How the person is told, and how the wait for them ends. */
 export interface DeviceLogin {
-  /** Shows the person where to go. Is not waited for; a rejection ends the login. */
-  onPrompt: (prompt: DevicePrompt) => void | Promise<void>
+  /**
+   * Shows the person where to go. Is not waited for; a rejection ends the login. `over` aborts when nobody is to act any
+   * more, however the login ended.
+   */
+  onPrompt: (prompt: DevicePrompt, over: AbortSignal) => void | Promise<void>
   /** Ends the login and rejects with the signal's own reason. Default: none. */
   signal?: AbortSignal | undefined
 }
@@ -74,7 +77,7 @@ export class DeviceCodeFlow<C extends Claims = Claims> extends TokenManager<C> {
     const login = async () => {
       const authorization = await authorizedDevice(this.client, this.#options)
       over.signal.throwIfAborted()
-      const prompted = async () => onPrompt(authorization.prompt)
+      const prompted = async () => onPrompt(authorization.prompt, over.signal)
       prompted().catch((error) => over.abort(ours(error)))
       const tokenSet = await this.#polled(authorization, over.signal)
       await this.begin({ ...tokenSet, scope: tokenSet.scope ?? this.#options.scope })
@@ -83,6 +86,7 @@ export class DeviceCodeFlow<C extends Claims = Claims> extends TokenManager<C> {
       await unlessAborted(login(), over.signal)
     } finally {
       signal?.removeEventListener('abort', abort)
+      over.abort()
     }
   }
 
