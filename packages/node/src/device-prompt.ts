@@ -5,7 +5,7 @@ import { terminalQrCode } from './terminal-qr-code.ts'
 export interface PromptOutput {
   write(text: string): unknown
   readonly isTTY?: boolean | undefined
-  /** Characters in a line. Default: 80. */
+  /** Characters in a line. Default, and where a terminal does not know: 80. */
   readonly columns?: number | undefined
 }
 
@@ -29,7 +29,7 @@ export function devicePrompt({ output = process.stderr }: DevicePromptOptions = 
     const isTerminal = output.isTTY === true && process.env.TERM !== 'dumb'
     output.write(textOf(prompt))
     if (!isTerminal) return
-    const code = qrCodeOf(prompt, output.columns ?? 80)
+    const code = qrCodeOf(prompt, output.columns || 80)
     if (code) output.write(`\nOr scan this:\n\n${code.join('\n')}\n\n`)
     waitAt(output, prompt.expiresAt, over)
   }
