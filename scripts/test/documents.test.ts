@@ -6,10 +6,12 @@ import { root } from './sources.ts'
 
 const text = (file: string) => readFileSync(join(root, file), 'utf8')
 
-test('every snippet of the README compiles against the packages as they are built', () => {
+test('every snippet of the README and of docs/events.md compiles against the packages as they are built', () => {
   const folder = join(root, 'node_modules/.cache/readme')
   mkdirSync(folder, { recursive: true })
-  const snippets = [...text('README.md').matchAll(/```ts\n(.*?)```/gs)].map(([, code]) => code ?? '')
+  const snippets = [...(text('README.md') + text('docs/events.md')).matchAll(/```ts\n(.*?)```/gs)].map(
+    ([, code]) => code ?? '',
+  )
   expect(snippets.length).toBeGreaterThanOrEqual(3)
   const files = snippets.map((_, i) => `snippet-${i}.ts`)
   snippets.forEach((code, i) => {
@@ -50,6 +52,39 @@ test('docs/doctor.md tells of every finding of the doctor, and of no other', () 
   expect(told.sort()).toEqual(ids.sort())
 })
 
+/** What stands in backticks in the first column of the tables of a document, as far as `pattern` fits. */
+const firstColumn = (file: string, pattern: RegExp) =>
+  [...text(file).matchAll(/^\| `([^`]+)` \|/gm)].flatMap(([, name = '']) => (pattern.test(name) ? [name] : []))
+
+test('docs/events.md tells of every channel and every metric, and of no other', () => {
+  const channels = new Set(text('packages/node/src/audit-events.ts').match(/keyturn:\w+:\w+/g))
+  const metrics = new Set(text('packages/node/src/opentelemetry.ts').match(/(?<=create\w+\(')keyturn\.[\w.]+/g))
+  expect([channels.size, metrics.size]).toEqual([6, 5])
+  expect(firstColumn('docs/events.md', /^keyturn:/).sort()).toEqual([...channels].sort())
+  expect(firstColumn('docs/events.md', /^keyturn\./).sort()).toEqual([...metrics].sort())
+})
+
+test('the dashboard shows every metric, by the names and attributes that exporters to Prometheus give them', () => {
+  const source = text('packages/node/src/opentelemetry.ts')
+  const named = (name: string) => name.replaceAll('.', '_')
+  const counters = [...source.matchAll(/createCounter\('([^']+)'/g)].map(([, name = '']) => `${named(name)}_total`)
+  const histograms = [...source.matchAll(/createHistogram\('([^']+)'/g)].map(
+    ([, name = '']) => `${named(name)}_seconds_bucket`,
+  )
+  const dashboard = JSON.parse(text('docs/grafana-dashboard.json'))
+  const expressions = dashboard.panels.flatMap(({ targets }: { targets: { expr: string }[] }) =>
+    targets.map(({ expr }) => expr),
+  )
+  const shown = new Set(expressions.join(' ').match(/keyturn_\w+_(total|bucket)/g))
+  expect([...shown].sort()).toEqual([...counters, ...histograms].sort())
+  const attributes = new Set(
+    [...source.matchAll(/'((?:keyturn|error|http)\.[\w.]+)'/g)].map(([, name = '']) => named(name)),
+  )
+  const used =
+    expressions.join(' ').match(/\b(keyturn_(outcome|reason|client_id|\w*grant)|error_type|http_\w+)\b/g) ?? []
+  for (const name of used) expect(attributes).toContain(name)
+})
+
 test('every relative link of the documents leads somewhere', () => {
   const broken = [
     'README.md',
@@ -59,6 +94,7 @@ test('every relative link of the documents leads somewhere', () => {
     'docs/errors.md',
     'docs/recipes.md',
     'docs/doctor.md',
+    'docs/events.md',
   ].flatMap((file) =>
     [...text(file).matchAll(/\]\((?!https?:|#)([^)#]+)/g)]
       .map(([, target]) => join(file, '..', target ?? ''))

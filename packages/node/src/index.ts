@@ -1,5 +1,16 @@
 export * from '@keyturn/core'
 export { type ApiRequest, accessTokenVerifier } from './access-token-verifier.ts'
+export type {
+  AuditEventName,
+  AuditEvents,
+  SessionEndEvent,
+  SessionEvent,
+  TokenEvent,
+  TokenFailureEvent,
+  VerificationEvent,
+} from './audit-events.ts'
+export { auditedStore } from './audited-store.ts'
+export { auditedVerifier } from './audited-verifier.ts'
 export { type BackChannelLogoutOptions, backChannelLogout } from './back-channel-logout.ts'
 export { type DeviceLoginOptions, deviceLogin } from './device-login.ts'
 export { type DevicePromptOptions, devicePrompt, type PromptOutput } from './device-prompt.ts'
