@@ -51,3 +51,13 @@ export function objectIn({ text }: Answer): Record<string, unknown> | undefined 
     return undefined
   }
 }
+
+/** Where a server's metadata are: OpenID Connect Discovery section 4, RFC 8414 section 3. */
+export function wellKnownOf(issuer: string): [URL, URL] {
+  const { origin, pathname } = new URL(issuer)
+  const path = pathname.replace(/\/$/, '')
+  return [
+    new URL(`${origin}${path}/.well-known/openid-configuration`),
+    new URL(`${origin}/.well-known/oauth-authorization-server${path}`),
+  ]
+}

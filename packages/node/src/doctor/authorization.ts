@@ -15,7 +15,7 @@ export const authorization: Check = {
       const fix = 'Give --client-id and --redirect-uri.'
       return [...scopes, unknown('redirect-uri', 'The registration was not looked at', fix)]
     }
-    const form = formOf(redirectUri)
+    const form = formOf(redirectUri, options.allowInsecureRequests)
     if (form?.level === 'error') return [...scopes, form]
     const request = await requestOf(examination, redirectUri)
     const answer = await asked(examination, request, redirectUri)
@@ -66,7 +66,7 @@ function scopesOf({ options, server }: Examination): Finding[] {
 }
 
 /** What can be said of a redirect URI without asking. */
-function formOf(redirectUri: string): Finding | undefined {
+function formOf(redirectUri: string, allowInsecure = false): Finding | undefined {
   const url = URL.parse(redirectUri)
   const fix = 'Register an https URL, for programs on a machine http://127.0.0.1/…, and give exactly that.'
   if (!url) return error('redirect-uri', 'The redirect URI is no absolute URI', fix)
@@ -76,7 +76,8 @@ function formOf(redirectUri: string): Finding | undefined {
     const use = 'For a program on a machine register 127.0.0.1: localhost may be something else there.'
     return warning('redirect-uri', `${redirectUri} is registered, and names localhost`, use)
   }
-  if (url.protocol === 'http:' && !isHere) return error('redirect-uri', `${redirectUri} is not encrypted`, fix)
+  if (url.protocol === 'http:' && !isHere && !allowInsecure)
+    return error('redirect-uri', `${redirectUri} is not encrypted`, fix)
   return undefined
 }
 

@@ -56,7 +56,8 @@ export async function doctor(args: string[], { env, write, color }: Terminal): P
     allowInsecureRequests: values['allow-insecure-requests'],
   }
   const findings = await diagnose(options)
-  write(values.json ? asJson(issuer, findings) : readable(printable(issuer), findings, color))
+  const shown = printable(withoutCredentials(issuer))
+  write(values.json ? asJson(shown, findings) : readable(shown, findings, color))
   return counted(findings).error > 0 ? 1 : 0
 }
 
@@ -110,6 +111,11 @@ async function secretIn(file: string | undefined, variable: string | undefined):
   } catch (thrown) {
     throw new UsageError(`${printable(file)} cannot be read (${Object(thrown).code})`)
   }
+}
+
+/** Nobody should have written some, and nobody else is to see them. */
+function withoutCredentials(issuer: string): string {
+  return issuer.replace(/^(\w+:\/\/)[^/]*@/, '$1')
 }
 
 function originIn(text: string | undefined): string | undefined {

@@ -1,3 +1,4 @@
+import { wellKnownOf } from './ask.ts'
 import { type Check, type Examination, listIn } from './examination.ts'
 import { error, type Finding, type FindingId, ok, unknown, warning } from './finding.ts'
 
@@ -30,9 +31,9 @@ function refused(id: FindingId, what: string, { headers }: { headers: Headers },
 }
 
 async function metadataFrom({ server, ask }: Examination, origin: string): Promise<Finding> {
-  const issuer = new URL(server.issuer)
-  const url = new URL(`${issuer.pathname.replace(/\/$/, '')}/.well-known/openid-configuration`, issuer)
-  const answer = await ask(url, { headers: { origin } })
+  const [first, second] = wellKnownOf(server.issuer)
+  const found = await ask(first, { headers: { origin } })
+  const answer = found.status === 200 ? found : await ask(second, { headers: { origin } })
   if (allows(answer, origin)) return ok('cors-metadata', `Pages of ${origin} can read the metadata`)
   return refused('cors-metadata', 'the metadata', answer, origin)
 }

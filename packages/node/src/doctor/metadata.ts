@@ -1,5 +1,5 @@
 import { type AuthorizationServer, clientCredentials, OAuthError } from '@keyturn/core'
-import { type Answer, ask, objectIn } from './ask.ts'
+import { type Answer, ask, objectIn, wellKnownOf } from './ask.ts'
 import { type Check, type DoctorOptions, type Examination, listIn, sourceOptions } from './examination.ts'
 import { error, type Finding, ok, warning } from './finding.ts'
 
@@ -43,13 +43,7 @@ export async function discovered(
 /** Who the metadata say that they are of. */
 async function claimedIssuer(options: DoctorOptions): Promise<string> {
   const { issuer, timeout = 10_000, fetch: send = fetch } = options
-  const { origin, pathname } = new URL(issuer)
-  const path = pathname.replace(/\/$/, '')
-  const answers = await Promise.allSettled(
-    [`${path}/.well-known/openid-configuration`, `/.well-known/oauth-authorization-server${path}`].map((wellKnown) =>
-      ask(send, new URL(origin + wellKnown), {}, timeout),
-    ),
-  )
+  const answers = await Promise.allSettled(wellKnownOf(issuer).map((url) => ask(send, url, {}, timeout)))
   const said = answers.map((answer) => issuerIn(answer)).find((name) => name !== undefined)
   return said ?? 'somebody else'
 }
@@ -65,7 +59,7 @@ export const endpoints: Check = {
   async look({ client, server }) {
     const wrong: Finding[] = []
     for (const name of ENDPOINTS) {
-      if (server[name] === undefined && !(name !== 'token_endpoint' && isForMachinesOnly(server))) {
+      if (server[name] === undefined && isNeeded(name, server)) {
         wrong.push(error('endpoints', `The metadata have no ${name}`, `Let the server publish ${name}.`))
       }
     }
@@ -79,6 +73,12 @@ export const endpoints: Check = {
     }
     return wrong.length > 0 ? wrong : [ok('endpoints', 'All endpoints that the metadata name are safe to use')]
   },
+}
+
+function isNeeded(name: (typeof ENDPOINTS)[number], server: AuthorizationServer): boolean {
+  if (name === 'authorization_endpoint') return !isForMachinesOnly(server)
+  // Only who signs something has keys: a server without OpenID Connect need not.
+  return name === 'token_endpoint' || listIn(server, 'id_token_signing_alg_values_supported') !== undefined
 }
 
 /** Nobody signs in there. */
@@ -159,7 +159,8 @@ export const clock: Check = {
     const url = (await client.endpoint('jwks_uri')) ?? (await client.requiredEndpoint('token_endpoint'))
     const before = Date.now()
     const { headers } = await get(url)
-    const told = Date.parse(`${headers.get('date')}`)
+    // A cache gives the answer of another time (RFC 9111 section 5.1).
+    const told = Date.parse(`${headers.get('date')}`) + (Number(headers.get('age')) || 0) * 1000
     if (Number.isNaN(told)) return [warning('clock', 'The server does not tell its time', 'Let it send a Date header.')]
     // The header counts whole seconds, and the answer took its time.
     const ahead = told - Date.now()

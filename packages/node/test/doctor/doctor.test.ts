@@ -118,6 +118,42 @@ test.each(['login.example.com', 'http://login.example.com', 'https://user:pw@log
   },
 )
 
+test('an issuer that is written in another way is a warning', async () => {
+  const server = await startServer()
+  expect(await diagnosed({ ...PAGE, issuer: `${server.issuer}/` })).toMatchObject({ wrong: ['warning issuer'] })
+})
+
+test('a server without OpenID Connect needs no keys, and its metadata may be where RFC 8414 says', async () => {
+  const issuer = await serve((request, response) => {
+    response.setHeader('access-control-allow-origin', '*')
+    if (request.url !== '/.well-known/oauth-authorization-server') return response.writeHead(404).end()
+    const token_endpoint = `${issuer}/token`
+    response.end(JSON.stringify({ issuer, token_endpoint, grant_types_supported: ['client_credentials'] }))
+  })
+  const { findings, wrong } = await diagnosed({ issuer, origin: PAGE.origin })
+  expect(wrong).toEqual(['warning code-flow', 'unknown client-authentication'])
+  expect(findings).toContainEqual(expect.objectContaining({ id: 'cors-metadata', level: 'ok' }))
+})
+
+test('the time of a cached answer is not taken for now', async () => {
+  const server = await startServer()
+  server.change('/jwks', (ctx) => {
+    ctx.set('date', new Date(Date.now() - 600_000).toUTCString())
+    ctx.set('age', '600')
+  })
+  expect(await diagnosed({ issuer: server.issuer, ...PAGE })).toMatchObject({ wrong: [] })
+})
+
+test(
+  'a password that somebody wrote into the address is not shown',
+  async () => {
+    const { code, stdout } = await command(['https://ada:lovelace@login.example.com/'])
+    expect([code, stdout]).toEqual([1, expect.stringMatching(/^https:\/\/login\.example\.com\/\n/)])
+    expect(stdout).not.toContain('lovelace')
+  },
+  PROCESSES,
+)
+
 test('an answer without end is cut', async () => {
   const issuer = await serve((request, response) => {
     if (request.url?.startsWith('/.well-known')) {
