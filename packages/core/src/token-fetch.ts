@@ -1,6 +1,6 @@
 import { type ApiRoute, type Apis, absoluteUrl, apiRoutes } from './api-routes.ts'
 import { unlessAborted } from './deadline.ts'
-import { OAuthError } from './errors.ts'
+import { LoginRequiredError, OAuthError } from './errors.ts'
 import type { AccessTokenRequest, TokenSource } from './token-source.ts'
 
 export interface AuthenticatedFetchOptions {
@@ -87,6 +87,8 @@ export function tokenFetch(
     // That of a request which nobody can abort costs a platform more than all the rest here.
     const signal = init?.signal ?? (given === input ? (target as Request).signal : undefined)
 
+    let person = personOf(source)
+
     const asRequest =
       (request: Request): Submit =>
       (own, init) => {
@@ -108,6 +110,9 @@ export function tokenFetch(
           const given: Partial<Authorization> & { accessToken: string } =
             typeof answer === 'string' ? { accessToken: answer } : answer
           if (last && wanted?.rejectedToken === given.accessToken) return last
+          person ??= personOf(source)
+          // What one person asked for is not done as another, who has signed in meanwhile.
+          if (personOf(source) !== person) throw new LoginRequiredError('session-ended', 'Somebody else has signed in')
           token = given.accessToken
           own = headersOf(token, given.headers)
         } catch (error) {
@@ -136,6 +141,11 @@ export function tokenFetch(
     if (redirects) return redirects.follow({ target, init: rest, route, canSendAgain, routeOf, send, asRequest, plain })
     return send(target, rest, route, asRequest(target as Request))
   }
+}
+
+/** Whose tokens a source gives, where the server says so. */
+export function personOf(source: TokenSource): unknown {
+  return Object(source).session?.claims?.sub
 }
 
 function headersOf(accessToken: string, headers?: Record<string, string>): Headers {
