@@ -54,7 +54,8 @@ test.each(['SIGINT', 'SIGTERM'] as const)(
     run.child.kill(signal)
     const { code, stdout, stderr } = await run.ended
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
-    expect(stdout).toMatch(/calls served [1-9]\d*, refused 0, held back 0, tokens bought 1, requests failed 0/)
+    const served = 'calls served [1-9]\\d*, refused 0, held back 0, tokens bought 1, requests failed 0'
+    for (const name of ['worker', 'ada']) expect(stdout).toMatch(new RegExp(`${name}: token [^|]*, ${served}`))
   },
 )
 
