@@ -46,7 +46,12 @@ export {
   authorizationCode,
   type LoginRoute,
 } from './grants/authorization-code.ts'
-export { type ClientCredentialsOptions, clientCredentials } from './grants/client-credentials.ts'
+export {
+  type ClientCredentialsManager,
+  type ClientCredentialsOptions,
+  type ClientCredentialsStats,
+  clientCredentials,
+} from './grants/client-credentials.ts'
 export { DeviceCodeFlow, type DeviceLogin, type DevicePrompt, deviceCode } from './grants/device-code.ts'
 export { type Jarm, jarm } from './grants/jarm.ts'
 export type { LoginOptions, LoginResult, LogoutOptions } from './grants/login-options.ts'

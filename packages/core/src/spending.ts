@@ -18,52 +18,64 @@ const IN_VAIN = 10
 /** How many tokens and budgets are known at most; who buys so many different ones does not buy the same. */
 const MOST = 1000
 
-/** Until when the token is valid that a source bought last, and how many in a row were bought by others meanwhile. */
-const bought = new Map<number, { until: number; inVain: number }>()
-/** What was bought of each budget, since when. */
-const spent = new Map<number, { since: number; tokens: number }>()
+/** Until when a token is valid that a source bought first, and how many in a row were bought by others meanwhile. */
+const firstBought = new Map<number, { until: number; inVain: number }>()
+/** What was bought of a budget, since when. */
+const budgets = new Map<number, { since: number; tokens: number }>()
 
 /**
- * Watches what one source of machine tokens buys, together with all others of this process: a source that is made for
- * every call never sees that. Of each token only a number is kept. Warns by `onWarning`. Throws an `OAuthError` for a
- * budget that is none.
+ * Watches what one source of machine tokens buys, together with all others of this process: one that is made for every
+ * call cannot see that by itself. Of a token no more than a number is kept. Warns by `onWarning`.
  */
-export function spending(
-  options: SourceOptions & { budget?: TokenBudget | undefined },
-): (request: TokenRequest, tokenSet: TokenSet) => void {
-  const { issuer, clientId, sessionKey, onWarning, budget } = options
-  if (budget && !(budget.tokens > 0 && budget.per > 0)) {
-    throw new OAuthError('invalid-options', 'budget cannot be used', { fix: 'Set tokens and per, both above 0.' })
-  }
-  const warn = (message: string) => new Warnings(onWarning).warn(message)
-  let isFirst = true
+export class Spending {
+  readonly #options: SourceOptions
+  readonly #budget: TokenBudget | undefined
+  /** How many tokens the source has bought. */
+  tokens = 0
 
-  return (request, { expiresAt }) => {
-    const now = Date.now()
-    // What one source buys again it needs; the first token of another one may be one that is there already.
-    if (isFirst) {
-      const name = numberOf([issuer, clientId, sessionKey, tokenKeyOf(request)])
-      const before = bought.get(name)
-      const inVain = before && now < before.until ? before.inVain + 1 : 1
-      remember(bought, name, { until: expiresAt, inVain })
-      if (inVain === IN_VAIN) {
-        warn(
-          `${IN_VAIN} sources of client ${clientId} in a row have bought the same token while another was valid. ` +
-            'Make one source, and keep it: each new one asks the server, and may be billed, for a token of its own',
-        )
-      }
+  /** Throws an `OAuthError` for a budget that is none. */
+  constructor(options: SourceOptions, budget: TokenBudget | undefined) {
+    if (budget && !(budget.tokens > 0 && budget.per > 0)) {
+      throw new OAuthError('invalid-options', 'budget cannot be used', { fix: 'Set tokens and per, both above 0.' })
     }
-    isFirst = false
-    if (budget === undefined) return
-    const { tokens, per } = budget
+    this.#options = options
+    this.#budget = budget
+  }
+
+  /** The server has issued this. */
+  add(request: TokenRequest, { expiresAt }: TokenSet): void {
+    // What a source buys again it needs; its first token may be one that another source has already.
+    if (this.tokens === 0) this.#compare(request, expiresAt)
+    this.tokens++
+    if (this.#budget) this.#charge(this.#budget)
+  }
+
+  #compare(request: TokenRequest, until: number): void {
+    const { issuer, clientId, sessionKey } = this.#options
+    const name = numberOf([issuer, clientId, sessionKey, tokenKeyOf(request)])
+    const before = firstBought.get(name)
+    const inVain = before && Date.now() < before.until ? before.inVain + 1 : 1
+    remember(firstBought, name, { until, inVain })
+    if (inVain !== IN_VAIN) return
+    this.#warn(
+      `${IN_VAIN} sources of client ${clientId} in a row have bought the same token, each while another was valid. ` +
+        'Make one source, and keep it: each new one asks the server, and may be billed, for a token of its own',
+    )
+  }
+
+  #charge({ tokens, per }: TokenBudget): void {
+    const { issuer, clientId } = this.#options
     const name = numberOf([issuer, clientId, tokens, per])
-    const before = spent.get(name)
-    const account = before && Math.abs(now - before.since) < per ? before : { since: now, tokens: 0 }
+    const before = budgets.get(name)
+    const account = before && Math.abs(Date.now() - before.since) < per ? before : { since: Date.now(), tokens: 0 }
     account.tokens++
-    remember(spent, name, account)
-    if (account.tokens === Math.floor(tokens) + 1) {
-      warn(`Client ${clientId} has bought more than ${tokens} tokens within ${per} ms: its budget is passed`)
-    }
+    remember(budgets, name, account)
+    if (account.tokens !== Math.floor(tokens) + 1) return
+    this.#warn(`Client ${clientId} has bought more than ${tokens} tokens within ${per} ms: its budget is passed`)
+  }
+
+  #warn(message: string): void {
+    new Warnings(this.#options.onWarning).warn(message)
   }
 }
 

@@ -88,7 +88,7 @@ export class FileKeys {
     const [first] = keys
     if (first === undefined) throw noKey()
     const cipher = await (after ? after.replacedBy(first) : RecordCipher.create(first))
-    this.#remember(JSON.stringify(cipher.encryption), Promise.resolve({ codec: cipher, isCurrent: true }))
+    void this.#remember(JSON.stringify(cipher.encryption), Promise.resolve({ codec: cipher, isCurrent: true }))
     return cipher
   }
 }
