@@ -50,6 +50,19 @@ test('one source that is kept, sources of other tokens, other sessions or other 
   expect(onWarning).not.toHaveBeenCalled()
 })
 
+test('a source that renews its token ahead of its end, as it should, is no waste', async () => {
+  const onWarning = vi.fn()
+  const clientId = newClient()
+  const kept = source({ clientId, onWarning })
+  const other = source({ clientId, onWarning })
+  for (let minute = 0; minute < 15 * 60; minute++) {
+    await Promise.all([kept.getAccessToken(), other.getAccessToken()])
+    await elapse(MINUTE, MINUTE)
+  }
+  expect(kept.stats().tokensBought).toBeGreaterThanOrEqual(15)
+  expect(onWarning).not.toHaveBeenCalled()
+})
+
 test('a source that is made anew when the token of the last one has ended is no waste', async () => {
   const onWarning = vi.fn()
   const clientId = newClient()

@@ -9,7 +9,7 @@ export type { CallingClient, EvaluatingClient, RedisClient } from './redis-conne
 export { type RedisStoreOptions, redisStore } from './redis-store.ts'
 export type { CookieKey } from './sealed-cookies.ts'
 export { secretFile, secretVariable } from './secrets.ts'
-export { type KeyList, unencrypted } from './store-keys.ts'
+export { type KeyList, type Unencrypted, unencrypted } from './store-keys.ts'
 export { type SystemKeyringOptions, systemKeyring } from './system-keyring.ts'
 export type { WebRequest } from './web-request.ts'
 export { type WebCallback, type WebSessions, type WebSessionsOptions, webSessions } from './web-sessions.ts'

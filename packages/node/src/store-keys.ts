@@ -6,13 +6,18 @@ import { checkedKey, type FileKey } from './record-cipher.ts'
  * is. Without it a store that has a key believes nothing in the clear, for anybody who can write there could have written
  * it. Leave it out again when everything has been read once.
  */
-export const unencrypted: unique symbol = Symbol('unencrypted')
+export const unencrypted: Unencrypted = Object.freeze({ unencrypted: true })
+
+/** What `unencrypted` is. */
+export interface Unencrypted {
+  readonly unencrypted: true
+}
 
 /**
  * What a store encrypts with: a passphrase or 32 bytes, or a list of them, of which the first one writes and all read, so
  * that keys can be replaced.
  */
-export type KeyList = FileKey | readonly (FileKey | typeof unencrypted)[]
+export type KeyList = FileKey | readonly (FileKey | Unencrypted)[]
 
 /** Keys that are known to be some. */
 export interface StoreKeys {
@@ -40,12 +45,16 @@ async function answerOf(ask: () => unknown): Promise<unknown> {
 
 function checkedKeys(key: unknown): StoreKeys {
   const list: unknown[] = Array.isArray(key) ? key : [key]
-  if (list.length === 0 || list[0] === unencrypted) {
+  if (list.length === 0 || isUnencrypted(list[0])) {
     throw new StoreError('The first key of the token store is missing', {
       retryable: false,
       fix: 'Begin the list with the key that writes; `unencrypted` stands behind it.',
     })
   }
-  const keys = list.filter((one) => one !== unencrypted).map(checkedKey)
+  const keys = list.filter((one) => !isUnencrypted(one)).map(checkedKey)
   return { keys, takesOver: keys.length < list.length }
+}
+
+function isUnencrypted(value: unknown): value is Unencrypted {
+  return Object(value).unencrypted === true
 }

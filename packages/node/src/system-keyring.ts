@@ -1,4 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { StoreError } from '@keyturn/core'
@@ -93,9 +94,10 @@ function noKeyring(cause: unknown): StoreError {
 
 /** In a folder of this user's own, where the system has one. */
 function lockOf(service: string, account: string): string {
+  const { XDG_RUNTIME_DIR: own } = process.env
   const name = createHash('sha256')
     .update(JSON.stringify([service, account]))
     .digest('hex')
     .slice(0, 16)
-  return join(process.env.XDG_RUNTIME_DIR ?? tmpdir(), `keyturn-${process.getuid?.() ?? ''}-${name}.lock`)
+  return join(own !== undefined && existsSync(own) ? own : tmpdir(), `keyturn-${process.getuid?.() ?? ''}-${name}.lock`)
 }

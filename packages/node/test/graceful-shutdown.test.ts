@@ -43,7 +43,11 @@ async function rotatingServer({ onTestFinished }: TestContext) {
   }
 }
 
-const shutdown = (parameters: readonly string[]) => startScript('shutdown-process.mjs', parameters)
+function shutdown({ onTestFinished }: TestContext, parameters: readonly string[]) {
+  const program = startScript('shutdown-process.mjs', parameters)
+  onTestFinished(() => void program.signal('SIGKILL'))
+  return program
+}
 
 describe.concurrent('a program with a file store that is told to end in the middle of a renewal', {
   timeout: 20_000,
@@ -53,7 +57,7 @@ describe.concurrent('a program with a file store that is told to end in the midd
     async (listens, context) => {
       const { expect } = context
       const { sent, folder, path, origin, asked, answerAsked } = await rotatingServer(context)
-      const program = shutdown([origin, path, listens])
+      const program = shutdown(context, [origin, path, listens])
       expect(await program.next()).toBe('token 1')
       await asked
       expect(readdirSync(folder).some((name) => name.endsWith('.lock'))).toBe(true)
@@ -73,7 +77,7 @@ describe.concurrent('a program with a file store that is told to end in the midd
     async (listens, context) => {
       const { expect } = context
       const { folder, path, origin, asked } = await rotatingServer(context)
-      const program = shutdown([origin, path, listens])
+      const program = shutdown(context, [origin, path, listens])
       expect(await program.next()).toBe('token 1')
       await asked
       program.signal('SIGTERM')
