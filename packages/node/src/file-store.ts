@@ -121,8 +121,6 @@ export function fileStore(path: string, options: FileStoreOptions = {}): TokenSt
    * have the same keys in another order do the same, and this is no contest.
    */
   async function encryptAnew(target: string, before: StoreDocument): Promise<void> {
-    if (isAnew || (await keys.isCurrent(before))) return
-    isAnew = true
     const act = async (isOurs: () => boolean) => {
       const document = parseDocument(await readText(target))
       if (document === undefined || (await keys.isCurrent(document))) return
@@ -131,7 +129,10 @@ export function fileStore(path: string, options: FileStoreOptions = {}): TokenSt
       // Who asks for what is damaged is to be told so: that is left to the next write.
       if (dropped.size === 0) await publish(target, formatDocument(records, writing.encryption), isOurs)
     }
+    if (isAnew) return
     try {
+      if (await keys.isCurrent(before)) return
+      isAnew = true
       await keys.writing(before) // a key that takes long to come is there before another process waits for it
       await turns.take(WRITERS, () => withLock(`${target}.lock`, WRITE_LEASE, act))
     } catch {
