@@ -1,4 +1,4 @@
-import { followRedirects } from './redirects.ts'
+import { hopByHop } from './redirects.ts'
 import { type AuthenticatedFetchOptions, tokenFetch } from './token-fetch.ts'
 import type { TokenSource } from './token-source.ts'
 
@@ -7,5 +7,5 @@ import type { TokenSource } from './token-source.ts'
  * another one. It rejects as fetch does, and with an `OAuthError` where no token can be had.
  */
 export function authenticatedFetch(source: TokenSource, options: AuthenticatedFetchOptions): typeof fetch {
-  return tokenFetch(source, options, followRedirects)
+  return tokenFetch(source, options, hopByHop)
 }

@@ -25,6 +25,24 @@ export function settledWithin(ms: number, work: Promise<unknown>): Promise<void>
   return within(ms, Error, () => work).then(settled, settled)
 }
 
+/** A timer that keeps no process alive: in Node it does unless told otherwise. */
+export function timerBehind(work: () => void, ms: number): ReturnType<typeof setTimeout> {
+  const timer = setTimeout(work, ms)
+  Object(timer).unref?.()
+  return timer
+}
+
+/** Is `over` after `ms` milliseconds, or once `end` was called. */
+export function pauseFor(ms: number): { over: Promise<void>; end: () => void } {
+  const { promise: over, resolve } = Promise.withResolvers<void>()
+  const timer = timerBehind(resolve, ms)
+  const end = () => {
+    clearTimeout(timer)
+    resolve()
+  }
+  return { over, end }
+}
+
 /** Waits for `shared` until the caller's own signal aborts; `shared` goes on. */
 export function unlessAborted<T>(shared: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return shared

@@ -93,7 +93,13 @@ export type { GrantKind, SourceOptions, Stats } from './source-options.ts'
 export type { TokenBudget } from './spending.ts'
 export type { StandardSchemaV1 } from './standard-schema.ts'
 export { type StepUpLogin, type StepUpOptions, type StepUpRequest, stepUp } from './step-up.ts'
-export { type Answered, type AuthenticatedFetchOptions, type Follow, type StepUp, tokenFetch } from './token-fetch.ts'
+export {
+  type Answered,
+  type AuthenticatedFetchOptions,
+  type Redirects,
+  type StepUp,
+  tokenFetch,
+} from './token-fetch.ts'
 export { tokenParameters } from './token-parameters.ts'
 export type { Claims, Issued, IssuedTokenSet, TokenSet } from './token-set.ts'
 export type { AccessTokenRequest, TokenSource } from './token-source.ts'

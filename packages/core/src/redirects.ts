@@ -1,6 +1,5 @@
-import type { ApiRoute } from './api-routes.ts'
 import { unlessAborted } from './deadline.ts'
-import type { Follow } from './token-fetch.ts'
+import type { Redirects, Submit } from './token-fetch.ts'
 
 /** Fetch standard, HTTP-redirect fetch. */
 const MOST_HOPS = 20
@@ -11,66 +10,84 @@ const OF_BODY = ['content-encoding', 'content-language', 'content-length', 'cont
 /** What is for one origin only. */
 const OF_ORIGIN = ['authorization', 'proxy-authorization', 'cookie', 'host']
 
-let hidesRedirects: boolean | undefined
+/** Those in which the standard changes nothing. */
+const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']
+
+let hidden: boolean | undefined
+
+/** Browsers let no script see a redirect, nor set Host: whoever lets it set that shows redirects, too. */
+function hidesRedirects(): boolean {
+  hidden ??= !new Request('https://localhost/', { headers: { host: 'localhost' } }).headers.has('host')
+  return hidden
+}
 
 /**
  * Follows redirects as fetch does (Fetch standard, HTTP-redirect fetch), so that each hop has a token and a proof of its
  * own, or none. Where the platform shows no redirect, or is to check `integrity`, it follows them by itself.
  */
-export const followRedirects: Follow = async (first) => {
-  const { request, init, route, canSendAgain, routeOf, send, plain } = first
-  // Browsers let no script see a redirect, nor set Host: whoever lets it set that shows redirects, too.
-  hidesRedirects ??= !new Request('https://localhost/', { headers: { host: 'localhost' } }).headers.has('host')
-  if (hidesRedirects || request.redirect !== 'follow' || request.integrity) return send(request, init, route)
+export const hopByHop: Redirects = { addressOf, follow }
 
-  const { cache, credentials, keepalive, mode, referrer, referrerPolicy } = request
-  // An address says as much as the Request where the options are plain, and the platform takes it in half the time.
-  const { input, given = {} } = first
-  const isPlain = !(input instanceof Request) && !request.body && Object.getPrototypeOf(given) === Object.prototype
-  // Options take a Request's referrer away.
-  const kept = isPlain ? init : { ...init, referrer, referrerPolicy }
-  let hop: Hop = { request, route, options: { ...kept, redirect: 'manual' }, hasLeft: false }
-  for (let hops = 0; ; hops++) {
-    const { request, route, options } = hop
-    const byAddress = (own: Headers, init: RequestInit) => {
-      const headers = new Headers(request.headers)
-      for (const [name, value] of own) headers.set(name, value)
-      return plain(request.url, { ...init, headers })
-    }
-    // A copy, because the next hop may need the body.
-    const without = () => plain(canSendAgain ? request.clone() : request, options)
-    const response = await (route ? send(request, options, route, isPlain ? byAddress : undefined) : without())
-    const url = redirectedTo(response, request.url)
-    if (!url) return hops ? redirected(response) : response
+/**
+ * An address says as much as a Request where there is no body and the options are plain, and the platform takes it in
+ * half of the time. What is wrong with such options, the fetch underneath says.
+ */
+function addressOf(...[input, init = {}, url]: Parameters<Redirects['addressOf']>): ReturnType<Redirects['addressOf']> {
+  const { body, integrity, method = 'GET', redirect = 'follow', referrer = '', referrerPolicy = '' } = init
+  const isPlain = !(input instanceof Request) && Object.getPrototypeOf(init) === Object.prototype && body == null
+  if (!isPlain || redirect !== 'follow' || integrity || !METHODS.includes(method) || hidesRedirects()) return undefined
+  const headers = new Headers(init.headers)
+  if (headers.has('authorization')) return new Request(url, { ...init, headers }) // goes on as it is
+  return { url, method, headers, redirect, referrer, referrerPolicy }
+}
+
+async function follow(first: Parameters<Redirects['follow']>[0]): Promise<Response> {
+  const { target, init, canSendAgain, routeOf, send, asRequest, plain } = first
+  const made = target instanceof Request ? target : undefined
+  if (made && (hidesRedirects() || made.redirect !== 'follow' || made.integrity)) {
+    return send(made, init, first.route, asRequest(made))
+  }
+
+  const byAddress: Submit = (own, init) => {
+    const headers = new Headers(target.headers)
+    for (const [name, value] of own) headers.set(name, value)
+    return plain(target.url, { ...init, headers })
+  }
+  let options: RequestInit = made ? optionsFor(made, init) : { ...init, redirect: 'manual' }
+  let response = await send(target, options, first.route, made ? asRequest(made) : byAddress)
+  let url = redirectedTo(response, target.url)
+  if (!url) return response
+
+  let request = made ?? new Request(target.url, { ...init, headers: target.headers })
+  const { cache, credentials, keepalive, mode, referrer, referrerPolicy, signal } = request
+  const standard = { cache, credentials, keepalive, mode, referrer, referrerPolicy, signal }
+  let hasLeft = false // for another origin: no token goes anywhere from there, not even back
+  for (let hops = 1; ; hops++) {
     response.body?.cancel().catch(() => {}) // it is of no use to anybody
-    if (hops === MOST_HOPS) throw failed('redirect count exceeded')
+    if (hops > MOST_HOPS) throw failed('redirect count exceeded')
     if (response.status !== 303 && request.body && !canSendAgain) throw failed('a stream cannot be sent again')
 
-    const { signal } = request
     const isGet = becomesGet(response.status, request.method)
     const isOther = url.origin !== new URL(request.url).origin
-    const hasLeft = hop.hasLeft || isOther
+    hasLeft ||= isOther
     const headers = new Headers(request.headers)
     for (const name of [...(isGet ? OF_BODY : []), ...(isOther ? OF_ORIGIN : [])]) headers.delete(name)
     const method = isGet ? 'GET' : request.method
     // As bytes, for then its length is known.
-    const body = isGet || !request.body ? null : await unlessAborted(request.blob(), signal)
-    const standard = { cache, credentials, keepalive, mode, referrer, referrerPolicy, signal }
-    hop = {
-      request: new Request(url, { ...standard, method, headers, body }),
-      options: { ...options, method },
-      route: hasLeft ? undefined : routeOf(url.href),
-      hasLeft,
-    }
+    const body: Blob | null = isGet || !request.body ? null : await unlessAborted(request.blob(), signal)
+    request = new Request(url, { ...standard, method, headers, body })
+    options = { ...optionsFor(request, init), method }
+    const route = hasLeft ? undefined : routeOf(url.href)
+    // A copy, because the next hop may need the body.
+    const without = () => plain(canSendAgain ? request.clone() : request, options)
+    response = await (route ? send(request, options, route, asRequest(request)) : without())
+    url = redirectedTo(response, request.url)
+    if (!url) return redirected(response)
   }
 }
 
-interface Hop {
-  request: Request
-  options: RequestInit
-  route: ApiRoute | undefined
-  /** To another origin: no token goes anywhere from there, not even back. */
-  hasLeft: boolean
+/** With the referrer of the request, which options take away. */
+function optionsFor({ referrer, referrerPolicy }: Request, init: RequestInit): RequestInit {
+  return { ...init, referrer, referrerPolicy, redirect: 'manual' }
 }
 
 /** Where a response redirects to; undefined: nowhere. Throws as fetch does for what it cannot follow. */

@@ -1,4 +1,4 @@
-import { within } from './deadline.ts'
+import { timerBehind, within } from './deadline.ts'
 import { type OAuthError, StoreError, TokenUnavailableError } from './errors.ts'
 import { forbids, nextFailure, PROBE_INTERVAL } from './renewal-policy.ts'
 import { dead, type Revocation, type RevocationContext, type RevocationOutbox, type Revocations } from './revocation.ts'
@@ -172,8 +172,7 @@ class StoredRevocations implements Revocations {
     clearTimeout(this.#timer)
     if (pending.length === 0 || !failure || this.#disposed) return
     const delay = Math.min(Math.max(failure.retryAt - Date.now(), least), LONGEST_WAIT)
-    this.#timer = setTimeout(() => void this.flush(), delay + 1)
-    Object(this.#timer).unref?.()
+    this.#timer = timerBehind(() => void this.flush(), delay + 1)
   }
 }
 

@@ -176,6 +176,12 @@ export class SessionCopy {
     return [this.#stored, initial?.refreshToken].includes(refreshToken)
   }
 
+  /** The store may still have a refresh token that was spent, for it has failed to take the next one. */
+  get holdsSpent(): boolean {
+    const stored = this.#stored
+    return this.unsaved === 'renewal' && stored !== undefined && stored !== this.record?.refreshToken
+  }
+
   /** Changes the copy alone; the store follows when it can. `intentAt`: somebody signed in (0), or out at this time. */
   keep(record: SessionRecord, intentAt?: number): void {
     if (intentAt !== undefined) {

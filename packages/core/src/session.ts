@@ -1,4 +1,4 @@
-import { settledWithin, unlessAborted, within } from './deadline.ts'
+import { pauseFor, settledWithin, timerBehind, unlessAborted, within } from './deadline.ts'
 import { OAuthError, StoreError, TokenUnavailableError } from './errors.ts'
 import { GAP, type HeldToken } from './held-token.ts'
 import { underLock } from './lock.ts'
@@ -10,6 +10,7 @@ import type { Wanted } from './session-options.ts'
 import { emptyRecord, ended, type SessionRecord, type SignOut, succeeded, told } from './session-record.ts'
 import type { Issued } from './token-set.ts'
 import type { AccessTokenRequest } from './token-source.ts'
+import type { Lease } from './token-store.ts'
 
 /** Milliseconds until something that could not be written is tried again: at first, and at last. */
 const FIRST_SAVE = 1000
@@ -23,6 +24,7 @@ export class Session extends SessionCopy {
   #loading: Promise<void> | undefined
   #timer: ReturnType<typeof setTimeout> | undefined
   #unwatch: (() => void) | undefined
+  #unlock: (() => void) | undefined
   #disposed = false
   #lastProbe: number = Number.NEGATIVE_INFINITY
   /** The store has been read, or has failed to be. */
@@ -108,6 +110,7 @@ export class Session extends SessionCopy {
 
   dispose(): void {
     this.#disposed = true
+    this.#unlock?.()
     clearTimeout(this.#timer)
     this.#unwatch?.()
     this.#unwatch = undefined
@@ -162,15 +165,24 @@ export class Session extends SessionCopy {
     const { isCurrent } = renewal
     const alone = (more?: Partial<Renewal>) => this.#alone(() => renew({ ...renewal, ...more }))
     if (store === undefined) return alone()
+    this.#unlock?.()
+    const { promise, resolve } = Promise.withResolvers<HeldToken>()
+    const critical = async (lease: Lease) => {
+      // Who has the lock next must not find a refresh token that was spent …
+      try {
+        const held = await renew({ ...renewal, isMine: () => isCurrent() && lease.valid() })
+        if (!this.holdsSpent) return held
+        resolve(held)
+        const saved = pauseFor(3 * options.client.timeout)
+        this.#unlock = saved.end
+        await saved.over // … because the store could not take the next one (R12)
+        return held
+      } finally {
+        if (!isCurrent()) await this.saved // … and dropped because its session is over
+      }
+    }
     try {
-      return await underLock(store, key, options.client.timeout, options.degraded, async (lease) => {
-        try {
-          return await renew({ ...renewal, isMine: () => isCurrent() && lease.valid() })
-        } finally {
-          // Who has the lock next must not find a refresh token that was spent, and dropped because its session is over.
-          if (!isCurrent()) await this.saved
-        }
-      })
+      return await Promise.race([promise, underLock(store, key, options.client.timeout, options.degraded, critical)])
     } catch (error) {
       if (error instanceof StoreError) return alone({ storeError: error })
       throw error
@@ -193,11 +205,12 @@ export class Session extends SessionCopy {
 
   /** After every change, outside of the lock. */
   #settled(): void {
+    if (!this.holdsSpent) this.#unlock?.()
     this.options.changed()
     this.#schedule()
   }
 
-  /** Timers only help along (R10): freshness is checked at use. None keeps a process alive. */
+  /** Timers only help along (R10): freshness is checked at use. */
   #schedule(): void {
     clearTimeout(this.#timer)
     const { own, asksAgain } = this.options
@@ -209,8 +222,7 @@ export class Session extends SessionCopy {
     else if (held && !asksAgain) delay = held.until('expired')
     this.#saveDelay = this.unsaved ? Math.min(delay * 2, LAST_SAVE) : FIRST_SAVE
     if (delay === Number.POSITIVE_INFINITY || this.#disposed) return
-    this.#timer = setTimeout(() => this.#act(), Math.min(delay + 1, 2 ** 31 - 1))
-    Object(this.#timer).unref?.() // in Node a timer keeps the process alive unless told otherwise
+    this.#timer = timerBehind(() => this.#act(), Math.min(delay + 1, 2 ** 31 - 1))
   }
 
   /** What the timer is for: saves what could not be saved, and renews for those who look or have asked. */

@@ -1,6 +1,6 @@
 import { type ApiRoute, type Apis, absoluteUrl, apiRoutes } from './api-routes.ts'
 import { unlessAborted } from './deadline.ts'
-import { OAuthError } from './errors.ts'
+import { LoginRequiredError, OAuthError } from './errors.ts'
 import type { AccessTokenRequest, TokenSource } from './token-source.ts'
 
 export interface AuthenticatedFetchOptions {
@@ -27,62 +27,78 @@ export interface Answered {
 /** Gives which token is worth one more attempt; undefined: the answer stays. What it rejects with, the fetch does. */
 export type StepUp = (answered: Answered) => Promise<AccessTokenRequest | undefined>
 
-/** Sends to one URL, with the token that its route wants, and leaves the body of a request unread. */
-type Send = (request: Request, init: RequestInit, route: ApiRoute, submit?: Submit) => Promise<Response>
+/** What a token's headers are made for, and depend on. */
+export type Target = Pick<Request, 'url' | 'method' | 'headers' | 'redirect' | 'referrer' | 'referrerPolicy'>
+
+/** Sends to one URL, with the token that its route wants. */
+type Send = (target: Target, init: RequestInit, route: ApiRoute, submit: Submit) => Promise<Response>
 
 /** Hands one attempt to the fetch underneath, with the headers of its token laid over those of the request. */
-type Submit = (own: Headers, init: RequestInit) => Promise<Response>
+export type Submit = (own: Headers, init: RequestInit) => Promise<Response>
 
-/** How redirects are followed where responses show them. */
-export type Follow = (first: {
-  /** What fetch was called with. */
-  input: Parameters<typeof fetch>[0]
-  given: RequestInit | undefined
-  request: Request
-  /** What only the fetch underneath knows of it. */
-  init: RequestInit
-  route: ApiRoute
-  /** Whether the body of the request can be sent again. */
-  canSendAgain: boolean
-  routeOf: (url: string) => ApiRoute | undefined
-  send: Send
-  /** The fetch underneath. */
-  plain: typeof fetch
-}) => Promise<Response>
+/** How a platform is used that shows redirects. */
+export interface Redirects {
+  /** What may stand for a Request until one is needed; undefined: only the Request says it all. */
+  addressOf(input: Parameters<typeof fetch>[0], init: RequestInit | undefined, url: string): Target | undefined
+  follow(first: {
+    /** A Request, or what `addressOf` gave. */
+    target: Target | Request
+    /** What only the fetch underneath knows of it. */
+    init: RequestInit
+    route: ApiRoute
+    /** Whether the body of the request can be sent again. */
+    canSendAgain: boolean
+    routeOf: (url: string) => ApiRoute | undefined
+    send: Send
+    /** Submits a request, and leaves its body unread where that can be sent again. */
+    asRequest: (request: Request) => Submit
+    /** The fetch underneath. */
+    plain: typeof fetch
+  }): Promise<Response>
+}
 
 type Authorization = Awaited<ReturnType<NonNullable<TokenSource['authorize']>>>
 
 /**
- * What the `authenticatedFetch` of every package is made of (RFC 6750 section 2.1, RFC 9449 section 7). Without `follow`
- * the platform follows redirects by itself; what is signed for one URL then follows none.
+ * What the `authenticatedFetch` of every package is made of (RFC 6750 section 2.1, RFC 9449 section 7). Without `redirects`
+ * the platform follows them by itself; what is signed for one URL then follows none.
  */
-export function tokenFetch(source: TokenSource, options: AuthenticatedFetchOptions, follow?: Follow): typeof fetch {
+export function tokenFetch(
+  source: TokenSource,
+  options: AuthenticatedFetchOptions,
+  redirects?: Redirects,
+): typeof fetch {
   const routeOf = apiRoutes(options?.apis)
   const plain: typeof fetch = (input, init) => (options.fetch ?? fetch)(input, init)
 
   return async (input, init) => {
     const given = input instanceof Request ? input : absoluteUrl(`${input}`)
-    const route = given && routeOf('url' in given ? given.url : given.href)
+    const url = given && ('url' in given ? given.url : given.href)
+    const route = url && routeOf(url)
     if (!route) return plain(input, init)
     // Everything is read once: what the caller changes afterwards changes nothing, and all attempts have the same bytes.
-    const first = new Request(given, init)
+    const target = redirects?.addressOf(input, init, url) ?? new Request(given, init)
     // What only the fetch underneath knows is passed on to it.
     const { body, headers: _, ...rest } = init ?? {}
-    if (first.headers.has('authorization')) return plain(first, rest)
+    if (target.headers.has('authorization')) return plain(target as Request, rest)
     // A stream and, in Node, an async iterable can be read once; FormData and the like are neither.
     const canSendAgain = !(Symbol.asyncIterator in Object(body))
 
     // That of a request which nobody can abort costs a platform more than all the rest here.
-    const signal = init?.signal ?? (given === input ? first.signal : undefined)
+    const signal = init?.signal ?? (given === input ? (target as Request).signal : undefined)
 
-    const send: Send = async (request, init, route, submit) => {
-      const { method, referrer, referrerPolicy, url } = request
-      submit ??= (own, init) => {
+    let person = personOf(source)
+
+    const asRequest =
+      (request: Request): Submit =>
+      (own, init) => {
         // Never the request itself: whoever follows a redirect makes the next one of its headers.
         const sent = canSendAgain ? request.clone() : new Request(request)
         for (const [name, value] of own) sent.headers.set(name, value)
         return plain(sent, init)
       }
+
+    const send: Send = async ({ method, redirect, referrer, referrerPolicy, url }, init, route, submit) => {
       let token = ''
       let mayProveAgain = canSendAgain
       const attempt = async (wanted: AccessTokenRequest | undefined, last?: Response): Promise<Response> => {
@@ -94,6 +110,9 @@ export function tokenFetch(source: TokenSource, options: AuthenticatedFetchOptio
           const given: Partial<Authorization> & { accessToken: string } =
             typeof answer === 'string' ? { accessToken: answer } : answer
           if (last && wanted?.rejectedToken === given.accessToken) return last
+          person ??= personOf(source)
+          // What one person asked for is not done as another, who has signed in meanwhile.
+          if (personOf(source) !== person) throw new LoginRequiredError('session-ended', 'Somebody else has signed in')
           token = given.accessToken
           own = headersOf(token, given.headers)
         } catch (error) {
@@ -102,7 +121,7 @@ export function tokenFetch(source: TokenSource, options: AuthenticatedFetchOptio
         }
         last?.body?.cancel().catch(() => {}) // somebody else reads it, or it is broken: it is of no use to anybody here
         // A proof is for one URL, and a platform that follows redirects takes it along. Options take the referrer away.
-        const isSigned = [...own].length > 1 && (init.redirect ?? request.redirect) === 'follow'
+        const isSigned = [...own].length > 1 && (init.redirect ?? redirect) === 'follow'
         const how = isSigned ? { ...init, redirect: 'error' as const, referrer, referrerPolicy } : init
         const response = await submit(own, how)
         if (!source.observe?.({ url, response }) || !mayProveAgain) return response
@@ -119,10 +138,14 @@ export function tokenFetch(source: TokenSource, options: AuthenticatedFetchOptio
       const other = await options.stepUp?.({ response, url, accessToken: token, wanted, signal })
       return other ? attempt(other, response) : response
     }
-    return follow
-      ? follow({ input, given: init, request: first, init: rest, route, canSendAgain, routeOf, send, plain })
-      : send(first, rest, route)
+    if (redirects) return redirects.follow({ target, init: rest, route, canSendAgain, routeOf, send, asRequest, plain })
+    return send(target, rest, route, asRequest(target as Request))
   }
+}
+
+/** Whose tokens a source gives, where the server says so. */
+export function personOf(source: TokenSource): unknown {
+  return Object(source).session?.claims?.sub
 }
 
 function headersOf(accessToken: string, headers?: Record<string, string>): Headers {

@@ -49,6 +49,37 @@ test('options that inherit are read as fetch reads them', async () => {
   ])
 })
 
+test('options are read once: headers that can be read once are sent at both attempts, as they were at the call', async () => {
+  const server = await refusesOnce()
+  const api = authenticatedFetch(new CountingSource(), { apis: server.origin })
+  const headers = new Map([['x-own', 'before']]).entries()
+  const options = { method: 'DELETE', headers: headers as unknown as Headers }
+  const answer = api(server.origin, options)
+  options.method = 'PUT'
+  options.headers = new Headers({ 'x-own': 'after' })
+  expect((await answer).status).toBe(200)
+  expect(server.requests.map(({ method, headers }) => [method, headers['x-own']])).toEqual([
+    ['DELETE', 'before'],
+    ['DELETE', 'before'],
+  ])
+})
+
+test.each([
+  { method: 'patch' },
+  { method: 'get' },
+  { method: 'a b' },
+  { headers: { 'x-own': 'a\nb' } },
+  { mode: 'navigate' as const },
+])('what fetch does with the options %j, an authenticated fetch does', async (options) => {
+  const server = await loopbackServer((_request, response) => json(response, {}))
+  const api = authenticatedFetch(new CountingSource(), { apis: server.origin })
+  const said = ({ status }: Response) => status
+  const failed = ({ name }: Error) => name
+  const [own, plain] = [api, fetch].map((call) => call(server.origin, options).then(said, failed))
+  expect(await own).toBe(await plain)
+  expect(new Set(server.requests.map(({ method }) => method)).size).toBeLessThan(2)
+})
+
 test('a refusal of which somebody keeps an unread copy does not hold up the second attempt', async () => {
   const server = await refusesOnce()
   const copies: Response[] = []

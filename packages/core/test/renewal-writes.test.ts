@@ -22,10 +22,11 @@ async function session() {
   const shared = troubledStore()
   Object.assign(shared.store, { watch: undefined })
   const { options, warnings } = sourceAt(server, { store: shared.store })
-  const source = refreshToken({ ...options, refreshToken: server.newRefreshToken() })
+  const seeded = { ...options, refreshToken: server.newRefreshToken() }
+  const source = refreshToken(seeded)
   const rejectedToken = await source.getAccessToken()
   await elapse(MINUTE)
-  return { server, source, rejectedToken, warnings, options, ...shared }
+  return { server, source, rejectedToken, warnings, options: seeded, ...shared }
 }
 
 test('what a sibling wrote meanwhile about the same refresh token is written over, not asked again for', async () => {
@@ -65,6 +66,56 @@ test('what could be neither written nor compared lives in memory, and that is re
   expect(server.accepts(token)).toBe(true)
   expect(await source.getAccessToken()).toBe(token)
   expect(warnings).toEqual(['a session could not be written and lives in memory: The token store could not read'])
+})
+
+/** Two who share a session, and a store that fails to take what one of them has been issued. */
+async function unwritten() {
+  const one = await session()
+  const other = refreshToken(one.options)
+  const { store, server, source, rejectedToken } = one
+  const replace = store.replace.bind(store)
+  const fails = vi.spyOn(store, 'replace').mockImplementation(async (key, expected, next) => {
+    if (next?.sending !== undefined) return replace(key, expected, next)
+    throw new Error('the disk is full')
+  })
+  const token = await source.getAccessToken({ rejectedToken })
+  expect(server.tokenRequests()).toHaveLength(2)
+  return { ...one, other, token, fails }
+}
+
+test('a refresh token that was spent is not sent by others while the store cannot take the next one', async () => {
+  const { server, other, rejectedToken, token, fails, source } = await unwritten()
+  const asked = other.getAccessToken({ rejectedToken })
+  await elapse(2 * SECOND)
+  expect(server.tokenRequests()).toHaveLength(2)
+  fails.mockRestore()
+  expect((await settled(asked, MINUTE)).value).toBe(token)
+  expect(server.tokenRequests()).toHaveLength(2)
+  expect(await source.getAccessToken()).toBe(token)
+})
+
+test('who could not write waits for nobody when it needs the lock again', async () => {
+  const { server, source, token } = await unwritten()
+  const renewed = await settled(source.getAccessToken({ rejectedToken: token }), SECOND)
+  expect(server.accepts(renewed.value as string)).toBe(true)
+  expect(server.tokenRequests()).toHaveLength(3)
+})
+
+test('a lock that is kept for what could not be written is given back after the lease, and when all is over', async () => {
+  const { source, store, key } = await unwritten()
+  const entered = vi.fn(async () => {})
+  void store.lock(key(), entered, HOUR)
+  await elapse(29 * SECOND)
+  expect(entered).not.toHaveBeenCalled()
+  await elapse(2 * SECOND)
+  expect(entered).toHaveBeenCalledOnce()
+
+  const later = await unwritten()
+  await later.source[Symbol.asyncDispose]()
+  void later.store.lock(later.key(), entered, HOUR)
+  await turns(5)
+  expect(entered).toHaveBeenCalledTimes(2)
+  await source[Symbol.asyncDispose]()
 })
 
 test('a refresh token that comes after the sign-out is revoked and, where that fails, waits for the server', async () => {

@@ -2,7 +2,7 @@ import type { StoredRecord } from '@keyturn/core'
 import fc from 'fast-check'
 
 /** How many runs a property has; the seed of one that fails is in its message. */
-export const RUNS: number = Number(process.env.PROOF_RUNS ?? 60)
+export const RUNS: number = Number(globalThis.process?.env.PROOF_RUNS ?? 60)
 
 /** Whatever a store of plain data can give back: damage does not ask what is plausible. */
 export const anything: fc.Arbitrary<unknown> = fc.oneof(

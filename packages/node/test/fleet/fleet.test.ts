@@ -30,8 +30,8 @@ async function converges({ server, tokens, afterwards }: Fleet): Promise<void> {
   expect(server.requests.length).toBe(before + 1)
 }
 
-// They mostly wait, so they wait together.
-describe.concurrent('a fleet on one Redis', { timeout: limit }, () => {
+// They mostly wait, so they wait together, unless they are so many that they fill the machine.
+describe('a fleet on one Redis', { timeout: limit, concurrent: PROCESSES <= 10 }, () => {
   test(`${PROCESSES} processes ask once cold, and once per expiry, ${EXPIRIES} times`, async () => {
     await using fleet = await startFleet({ count: PROCESSES, lifetime: LIFETIME, timeout })
     const { requests } = fleet.server
