@@ -46,7 +46,12 @@ export {
   authorizationCode,
   type LoginRoute,
 } from './grants/authorization-code.ts'
-export { clientCredentials } from './grants/client-credentials.ts'
+export {
+  type ClientCredentialsManager,
+  type ClientCredentialsOptions,
+  type ClientCredentialsStats,
+  clientCredentials,
+} from './grants/client-credentials.ts'
 export { DeviceCodeFlow, type DeviceLogin, type DevicePrompt, deviceCode } from './grants/device-code.ts'
 export { type Jarm, jarm } from './grants/jarm.ts'
 export type { LoginOptions, LoginResult, LogoutOptions } from './grants/login-options.ts'
@@ -85,6 +90,7 @@ export type {
 export type { SessionSnapshot } from './session-snapshot.ts'
 export type { PrivateJwk, SigningAlgorithm, SigningKeyMaterial } from './signing-key.ts'
 export type { GrantKind, SourceOptions, Stats } from './source-options.ts'
+export type { TokenBudget } from './spending.ts'
 export type { StandardSchemaV1 } from './standard-schema.ts'
 export { type StepUpLogin, type StepUpOptions, type StepUpRequest, stepUp } from './step-up.ts'
 export {
