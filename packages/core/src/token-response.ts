@@ -21,7 +21,7 @@ export function isSendable(token: unknown): token is string {
   return typeof token === 'string' && /^[ -~]+$/.test(token)
 }
 
-const TEXTS = ['access_token', 'token_type', 'refresh_token', 'id_token']
+const TEXTS = ['access_token', 'token_type', 'refresh_token', 'id_token', 'issued_token_type']
 
 /** The members that are read, in the form that RFC 6749 section 5.1 gives them; all others stay behind. */
 export function normalizedTokenResponse(json: Record<string, unknown>): Record<string, unknown> {

@@ -1,0 +1,88 @@
+import { Client } from '../client.ts'
+import { confidential } from '../client-authentication.ts'
+import { OAuthError } from '../errors.ts'
+import { assertUsable } from '../source-options.ts'
+import type { TokenManager } from '../token-manager.ts'
+import { assertExchangeable, type ExchangedTokens, type ExchangeOptions, tokenExchange } from './token-exchange.ts'
+
+/** Milliseconds after which a source that nobody has asked for is let go. */
+const IDLE = 600_000
+/** How many sources are kept at most; of more the one that was asked for longest ago is let go. */
+const MOST = 10_000
+/** How many warnings are remembered, so that each is given once. */
+const MOST_WARNINGS = 1000
+
+/** What a server that acts for many people needs to know. Not with `dpop`: every key would need a client of its own. */
+export type TokenExchangesOptions = Omit<ExchangeOptions, 'client' | 'dpop'>
+
+/** A source of tokens for each of many subjects. */
+export interface TokenExchanges {
+  /**
+   * The source of whose token this is, the same one for the same token. Nobody else's tokens come from it. Throws an
+   * `OAuthError` where it is no token.
+   */
+  of(subject: string | ExchangedTokens): TokenManager
+  /** Stops timers, and forgets all sources. */
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+/**
+ * Token exchange for a server that acts for many people (RFC 8693): each token that comes in has a source of its own, kept
+ * in memory for ten idle minutes. They share the client: its metadata, and what was refused of its secret. Verify a token
+ * before you exchange it. Throws an `OAuthError` for options that cannot work.
+ */
+export function tokenExchanges(options: TokenExchangesOptions): TokenExchanges {
+  assertExchangeable(options, 'dpop' in options ? 'dpop' : undefined)
+  assertUsable(options)
+  const client = new Client(confidential(options))
+  const warned = new Set<string>()
+  const { onWarning = (message: string) => console.warn(`keyturn: ${message}`) } = options
+  const shared: ExchangeOptions = {
+    ...options,
+    client,
+    onWarning(message) {
+      if (warned.has(message) || warned.size >= MOST_WARNINGS) return
+      warned.add(message)
+      onWarning(message)
+    },
+  }
+  /** The one that was asked for longest ago first. */
+  const kept = new Map<string, { source: TokenManager; askedAt: number }>()
+  const letGo = async (key: string, source: TokenManager) => {
+    kept.delete(key)
+    await source[Symbol.asyncDispose]()
+  }
+
+  return {
+    of(subject) {
+      const tokens = typeof subject === 'string' ? { subjectToken: subject } : { ...subject }
+      const { subjectToken, subjectTokenType, actorToken, actorTokenType } = tokens
+      for (const [name, token] of Object.entries({ subjectToken, actorToken })) {
+        if (token === undefined && name !== 'subjectToken') continue
+        if (typeof token !== 'string' || token === '') {
+          throw new OAuthError('invalid-options', `${name} is no token`, { fix: `Give ${name} as a string.` })
+        }
+      }
+      const key = JSON.stringify([subjectToken, subjectTokenType, actorToken, actorTokenType])
+      const source = kept.get(key)?.source ?? tokenExchange({ ...shared, ...given(tokens) })
+      const now = performance.now()
+      kept.delete(key)
+      kept.set(key, { source, askedAt: now })
+      for (const [oldest, { source, askedAt }] of kept) {
+        if (kept.size <= MOST && now - askedAt < IDLE) break
+        void letGo(oldest, source)
+      }
+      return source
+    },
+
+    async [Symbol.asyncDispose]() {
+      await Promise.all([...kept].map(([key, { source }]) => letGo(key, source)))
+    },
+  }
+}
+
+/** Only what is set: the rest is as the options say. */
+function given({ subjectToken, ...more }: ExchangedTokens): ExchangedTokens {
+  const set = Object.entries(more).filter(([, value]) => value !== undefined)
+  return { subjectToken, ...Object.fromEntries(set) }
+}
