@@ -1,7 +1,7 @@
 import { type JwtBearerOptions, jwtAssertion, jwtBearer, tokenExchange } from '@keyturn/core'
 import { generateKeyPair } from 'jose'
 import { expect, test } from 'vitest'
-import { ISSUER, JWT_BEARER, MachineServer, TOKEN_ENDPOINT, TOKEN_EXCHANGE } from './machine-server.ts'
+import { ISSUER, JWT_BEARER, MachineServer, TOKEN_ENDPOINT } from './machine-server.ts'
 import { elapse, HOUR, MINUTE, movedTime, SECOND, timersNeverFire } from './renewal-harness.ts'
 import { rejection } from './sign-in-server.ts'
 

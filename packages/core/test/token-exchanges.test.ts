@@ -103,9 +103,9 @@ test('a client secret that is refused is refused for all, and sent once', async 
   expect(server.requests).toHaveLength(1)
 })
 
-test('ten thousand sources are kept at most, and those that nobody asks for are let go after ten minutes', async () => {
+test('five thousand sources are kept at most, and those that nobody asks for are let go after ten minutes', async () => {
   const { exchanges } = service([])
-  const sources = Array.from({ length: 10_000 }, (_, index) => exchanges.of(`token-${index}`))
+  const sources = Array.from({ length: 5000 }, (_, index) => exchanges.of(`token-${index}`))
   const [first, second, third] = sources
   expect(exchanges.of('token-0')).toBe(first) // which makes it the youngest
   expect(exchanges.of('token-1')).toBe(second)

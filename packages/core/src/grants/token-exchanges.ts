@@ -7,8 +7,8 @@ import { assertExchangeable, type ExchangedTokens, type ExchangeOptions, tokenEx
 
 /** Milliseconds after which a source that nobody has asked for is let go. */
 const IDLE = 600_000
-/** How many sources are kept at most; of more the one that was asked for longest ago is let go. */
-const MOST = 10_000
+/** How many sources are kept at most, each some 10 kB; of more the one that was asked for longest ago is let go. */
+const MOST = 5000
 /** How many warnings are remembered, so that each is given once. */
 const MOST_WARNINGS = 1000
 
@@ -29,7 +29,7 @@ export interface TokenExchanges {
 /**
  * Token exchange for a server that acts for many people (RFC 8693): each token that comes in has a source of its own, kept
  * in memory for ten idle minutes. They share the client: its metadata, and what was refused of its secret. Verify a token
- * before you exchange it. Throws an `OAuthError` for options that cannot work.
+ * before you exchange it; a `store` should let records expire. Throws an `OAuthError` for options that cannot work.
  */
 export function tokenExchanges(options: TokenExchangesOptions): TokenExchanges {
   assertExchangeable(options, 'dpop' in options ? 'dpop' : undefined)
