@@ -1,4 +1,4 @@
-import { type Client, ClientSecretJwt, modifyAssertion, PrivateKeyJwt } from 'oauth4webapi'
+import { type Client, ClientSecretJwt, clockSkew, modifyAssertion, PrivateKeyJwt } from 'oauth4webapi'
 import { base64url } from './base64url.ts'
 import type { ClientAuthentication } from './client-authentication.ts'
 import type { AuthorizationServer } from './discovery.ts'
@@ -126,10 +126,11 @@ function isSigner(key: AssertionKey): key is AssertionSigner {
 /** What oauth4webapi makes of a key, for a key that only somebody else has. */
 async function signedBy(
   signer: AssertionSigner,
-  { server, client: { client_id }, kid, header: more }: AssertionSpeaker,
+  { server, client, kid, header: more }: AssertionSpeaker,
   change: (payload: Record<string, unknown>) => void,
 ): Promise<string> {
-  const now = Math.floor(Date.now() / 1000)
+  const { client_id, [clockSkew]: ahead = 0 } = client
+  const now = Math.floor(Date.now() / 1000) + ahead
   const who = { iss: client_id, sub: client_id, aud: server.issuer, jti: crypto.randomUUID() }
   const payload = { ...who, iat: now, nbf: now, exp: now + 60 }
   change(payload)

@@ -54,6 +54,8 @@ export class MachineServer {
   /** What `aud` of an assertion has to be. */
   audience = ISSUER
   readonly metadata: Record<string, unknown> = { issuer: ISSUER, token_endpoint: TOKEN_ENDPOINT }
+  /** Milliseconds that its clock is ahead. */
+  ahead = 0
   /** Requests for the metadata. */
   discoveries = 0
   readonly #spent = new Set<string>()
@@ -73,7 +75,9 @@ export class MachineServer {
     const assertion = request?.body.get('assertion') ?? ''
     const key = this.trusted.get(decodeJwt(assertion).iss ?? '')
     if (!key) throw new Error('nobody whom the server trusts')
-    return (await jwtVerify(assertion, key, { audience: this.audience, requiredClaims: ['exp'] })).payload
+    const currentDate = new Date(Date.now() + this.ahead)
+    const options = { audience: this.audience, requiredClaims: ['exp'], maxTokenAge: 3600, currentDate }
+    return (await jwtVerify(assertion, key, options)).payload
   }
 
   async answer(request: Request): Promise<Response> {
@@ -91,7 +95,8 @@ export class MachineServer {
     const issued = await this.#issued(seen)
     if (typeof issued === 'string') {
       seen.error = issued
-      return Response.json({ error: issued, error_description: this.description(body) }, { status: 400 })
+      const said = { error: issued, error_description: this.description(body) }
+      return Response.json(said, { status: 400, headers: this.#date() })
     }
     const access_token = `access-token-${++this.#serial}`
     this.issued.set(access_token, issued)
@@ -100,7 +105,11 @@ export class MachineServer {
     const issued_token_type = grantType === TOKEN_EXCHANGE ? typed('access_token') : undefined
     const { scope } = issued
     const answer = { access_token, token_type: 'Bearer', expires_in: 3600, scope, refresh_token, issued_token_type }
-    return Response.json({ ...answer, ...this.more })
+    return Response.json({ ...answer, ...this.more }, { headers: this.#date() })
+  }
+
+  #date() {
+    return { date: new Date(Date.now() + this.ahead).toUTCString() }
   }
 
   /** What is issued, or the error code of a refusal. */

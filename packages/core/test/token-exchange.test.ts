@@ -81,6 +81,14 @@ test('each audience, resource and scope has a token of its own, whichever call a
   ])
 })
 
+test('no refresh token of one exchange serves another one', async () => {
+  const { server, source } = service()
+  server.refreshable = true
+  await source.getAccessToken()
+  await source.getAccessToken({ resource: 'https://orders.example/' })
+  expect(server.requests.map(({ grantType }) => grantType)).toEqual([TOKEN_EXCHANGE, TOKEN_EXCHANGE])
+})
+
 test('nothing that makes tokens differ is mixed up in one store, and what is the same is shared', async () => {
   const store = memoryStore()
   const { server } = service()
@@ -121,6 +129,7 @@ test('no subject or actor token is in the name or the value of a record', async 
   const { source } = service({ store, actorToken: 'token-of-service' })
   await source.getAccessToken()
   expect(written.length).toBeGreaterThan(0)
+  expect(written.join()).toContain('token_exchange')
   expect(written.join()).not.toMatch(/token-of/)
 })
 

@@ -2,6 +2,7 @@ import { memoryStore, type TokenExchangesOptions, type TokenManager, tokenExchan
 import { expect, test, vi } from 'vitest'
 import { ISSUER, MachineServer, onPlatform } from './machine-server.ts'
 import { rejection } from './sign-in-server.ts'
+import { expectNone } from './visible-secrets.ts'
 
 const put = onPlatform()
 
@@ -73,7 +74,8 @@ test('an actor, types and audience that are set once hold for all, and a call sa
     audience: 'orders',
   })
   const subjectToken = 'token-of-ada'
-  const usual = server.issued.get(await exchanges.of(subjectToken).getAccessToken())
+  const unset = { subjectToken, subjectTokenType: undefined, actorToken: undefined }
+  const usual = server.issued.get(await exchanges.of(unset).getAccessToken())
   expect(usual).toEqual({ subject: 'ada', actor: 'service', audience: ['orders'], resource: [] })
   const other = server.issued.get(await exchanges.of({ subjectToken, actorToken: 'token-of-robot' }).getAccessToken())
   expect(other).toEqual({ subject: 'ada', actor: 'robot', audience: ['orders'], resource: [] })
@@ -122,6 +124,13 @@ test('five thousand sources are kept at most, and those that nobody asks for are
   expect(exchanges.of('token-0')).toBe(first) // asked for two seconds ago
   expect(exchanges.of('token-1')).not.toBe(second)
   clock.mockRestore()
+})
+
+test('nothing that is logged shows a token', async () => {
+  const { exchanges } = service(['ada'])
+  const source = exchanges.of({ subjectToken: 'token-of-ada', actorToken: 'token-of-ada' })
+  const token = await source.getAccessToken()
+  for (const shown of [exchanges, source, source.explain()]) expectNone(shown, ['token-of-ada', token])
 })
 
 test('who still has a source that was let go gets tokens from it', async () => {

@@ -1,10 +1,11 @@
-import { calculatePKCECodeChallenge as sha256 } from 'oauth4webapi'
+import { clockSkew, calculatePKCECodeChallenge as sha256 } from 'oauth4webapi'
 import { type AssertionKey, type PrivateKeyJwtOptions, signedAssertion } from '../client-assertion.ts'
 import { type ClientAuthentication, confidential, none } from '../client-authentication.ts'
 import type { AuthorizationServer } from '../discovery.ts'
-import { OAuthError } from '../errors.ts'
+import { AuthorizationServerError, OAuthError } from '../errors.ts'
 import type { Grant } from '../grant.ts'
 import { withOutbox } from '../revocation-outbox.ts'
+import { clockSkew as skewIn } from '../server-answers.ts'
 import type { SourceOptions } from '../source-options.ts'
 import { TokenManager } from '../token-manager.ts'
 import { tokenParameters } from '../token-parameters.ts'
@@ -17,6 +18,8 @@ export interface AssertionRequest {
   readonly clientId: string
   /** Of the token request, as they are about to be sent; what is changed here is changed there. */
   readonly parameters: URLSearchParams
+  /** Seconds that the server's clock is ahead, as its last answer told. Default: none. */
+  readonly ahead?: number | undefined
 }
 
 /** Gives a JWT that is a grant (RFC 7523 section 2.1): a function of one's own, or what `jwtAssertion()` gives. */
@@ -50,6 +53,8 @@ export interface JwtBearerOptions extends SourceOptions {
 }
 
 const GRANT_TYPE = 'urn:ietf:params:oauth:grant-type:jwt-bearer'
+/** Seconds that clocks may differ by before that is why an assertion was refused. */
+const TOLERANCE = 10
 
 /**
  * An assertion for `jwtBearer()`, signed anew for every request (RFC 7523 section 3) by a CryptoKey, a JWK, PKCS#8 in PEM,
@@ -64,7 +69,7 @@ export function jwtAssertion(
   if (!(lifetime > 0)) {
     throw new OAuthError('invalid-options', 'lifetime cannot be used', { fix: 'Set lifetime in seconds.' })
   }
-  const assertion = ({ server, clientId, parameters }: AssertionRequest) => {
+  const assertion = ({ server, clientId, parameters, ahead = 0 }: AssertionRequest) => {
     const scope = options.scope === 'claim' ? parameters.get('scope') : null
     if (scope !== null) parameters.delete('scope')
     const iss = issuer ?? clientId
@@ -72,7 +77,7 @@ export function jwtAssertion(
       ['issuer', server.issuer],
       ['token_endpoint', server.token_endpoint],
     ])
-    const speaker = { server, client: { client_id: clientId }, ...options }
+    const speaker = { server, client: { client_id: clientId, [clockSkew]: ahead }, ...options }
     return signedAssertion(key, speaker, (payload) => {
       const own = {
         iss,
@@ -104,22 +109,53 @@ export function jwtBearer(options: JwtBearerOptions): TokenManager {
     ({ code }) => code === 'credentials-refused',
     'Check issuer, subject, audience and key of the assertion, and the clock.',
   )
+  const clock = clockOf(options.fetch)
   const grant: Grant = (client, request) => {
-    const parameters = tokenParameters(request)
     const { clientId } = client
-    const given = async () =>
-      asked(await assertion({ server: await client.metadata(), clientId, parameters }), 'assertion')
-    return assertions.present(request, given, (jwt) => {
+    let parameters = new URLSearchParams()
+    const given = async () => {
+      parameters = tokenParameters(request)
+      const wanted = { server: await client.metadata(), clientId, parameters, ahead: clock.ahead }
+      return asked(await assertion(wanted), 'assertion')
+    }
+    const send = (jwt: string) => {
       parameters.set('assertion', jwt)
       return client.tokenRequest(GRANT_TYPE, parameters)
+    }
+    return assertions.present(request, given, async (jwt) => {
+      const { ahead } = clock
+      try {
+        return await send(jwt)
+      } catch (error) {
+        // R10: this clock may be wrong, and the refusal has told by how much.
+        const wasWrong = error instanceof AuthorizationServerError && Math.abs(clock.ahead - ahead) > TOLERANCE
+        const other = wasWrong ? await given() : jwt
+        if (other === jwt) throw error
+        return send(other)
+      }
     })
   }
-  return new TokenManager(grant, confidential(withOutbox({ ...options, clientAuthentication })), {
+  const { fetch } = clock
+  return new TokenManager(grant, confidential(withOutbox({ ...options, clientAuthentication, fetch })), {
     name: 'jwt_bearer',
     principal: () => sha256(JSON.stringify([sessionKey, assertion.principal])),
     oneSession: false,
     asksAgain: true,
   })
+}
+
+/** `send`, and by how many seconds the server's clock is ahead: as the last answer told that no cache can have given. */
+function clockOf(send: typeof fetch | undefined): { ahead: number; fetch: typeof fetch } {
+  const clock = {
+    ahead: 0,
+    async fetch(...request: Parameters<typeof fetch>) {
+      const response = await (send ?? fetch)(...request)
+      if (request[1]?.method === 'POST' && response.headers.has('date'))
+        clock.ahead = skewIn(response.headers, undefined)
+      return response
+    },
+  }
+  return clock
 }
 
 /** Whoever shows an assertion needs no name besides; what else is asked comes from the client. */
