@@ -118,7 +118,7 @@ test('issuer, subject, audience, lifetime and more claims are as they are told; 
   expect(claims).not.toHaveProperty('nbf')
 })
 
-test.each([0, -1, Number.NaN])('a lifetime of %d seconds is refused at once', (lifetime) => {
+test.each([0, -1, Number.NaN, Number.POSITIVE_INFINITY])('a lifetime of %d seconds is refused at once', (lifetime) => {
   expect(() => jwtAssertion(privateKey, { lifetime })).toThrow(expect.objectContaining({ code: 'invalid-options' }))
 })
 

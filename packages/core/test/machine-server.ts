@@ -56,6 +56,8 @@ export class MachineServer {
   readonly metadata: Record<string, unknown> = { issuer: ISSUER, token_endpoint: TOKEN_ENDPOINT }
   /** Milliseconds that its clock is ahead. */
   ahead = 0
+  /** Milliseconds that it says so besides: a proxy may tell another time. */
+  lies = 0
   /** Requests for the metadata. */
   discoveries = 0
   readonly #spent = new Set<string>()
@@ -109,7 +111,7 @@ export class MachineServer {
   }
 
   #date() {
-    return { date: new Date(Date.now() + this.ahead).toUTCString() }
+    return { date: new Date(Date.now() + this.ahead + this.lies).toUTCString() }
   }
 
   /** What is issued, or the error code of a refusal. */

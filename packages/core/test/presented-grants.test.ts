@@ -123,6 +123,30 @@ test.each([3 * HOUR, -3 * HOUR])(
   },
 )
 
+test('a server that tells a wrong time is believed only where nothing else explains a refusal, and then for one request', async () => {
+  timersNeverFire()
+  const { server, source } = machine()
+  server.trusted.set('robot', publicKey)
+  server.lies = 3 * HOUR
+  for (let hour = 0; hour < 2; hour++) {
+    await source.getAccessToken()
+    await elapse(HOUR, MINUTE)
+  }
+  expect(server.requests).toHaveLength(2)
+  server.trusted.clear()
+  await rejection(source.getAccessToken())
+  expect(server.requests).toHaveLength(4)
+  server.trusted.set('robot', publicKey)
+  await source.getAccessToken()
+  expect(server.requests.map(({ error }) => error)).toEqual([
+    undefined,
+    undefined,
+    'invalid_grant',
+    'invalid_grant',
+    undefined,
+  ])
+})
+
 test('a signer elsewhere is told the time of the server, too; what others have issued is not sent twice', async () => {
   timersNeverFire()
   const { subtle } = crypto

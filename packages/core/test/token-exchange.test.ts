@@ -213,7 +213,12 @@ test('on behalf of a user at Microsoft Entra ID: a JWT bearer grant that says so
     requested_token_use: 'on_behalf_of',
     scope: 'api://orders/.default',
   })
-  for (const more of [{ audience: 'x' }, { actorToken: 'x' }, { requestedTokenType: 'jwt' }]) {
+  for (const more of [
+    { audience: 'x' },
+    { actorToken: 'x' },
+    { requestedTokenType: 'jwt' },
+    { subjectTokenType: 'jwt' },
+  ]) {
     const [name] = Object.keys(more)
     expect(() => service({ flow: 'on_behalf_of', ...more })).toThrow(
       expect.objectContaining({ code: 'invalid-options', message: `${name} cannot be used` }),

@@ -18,7 +18,7 @@ export interface AssertionRequest {
   readonly clientId: string
   /** Of the token request, as they are about to be sent; what is changed here is changed there. */
   readonly parameters: URLSearchParams
-  /** Seconds that the server's clock is ahead, as its last answer told. Default: none. */
+  /** Seconds that the server's clock is ahead, as far as is known. Default: none. */
   readonly ahead?: number | undefined
 }
 
@@ -66,7 +66,7 @@ export function jwtAssertion(
   options: JwtAssertionOptions = {},
 ): BearerAssertion {
   const { issuer, subject, audience = 'issuer', claims, lifetime = 60 } = options
-  if (!(lifetime > 0)) {
+  if (!(lifetime > 0 && Number.isFinite(lifetime))) {
     throw new OAuthError('invalid-options', 'lifetime cannot be used', { fix: 'Set lifetime in seconds.' })
   }
   const assertion = ({ server, clientId, parameters, ahead = 0 }: AssertionRequest) => {
@@ -113,27 +113,33 @@ export function jwtBearer(options: JwtBearerOptions): TokenManager {
   const grant: Grant = (client, request) => {
     const { clientId } = client
     let parameters = new URLSearchParams()
-    const given = async () => {
+    const given = async (ahead = clock.ahead) => {
       parameters = tokenParameters(request)
-      const wanted = { server: await client.metadata(), clientId, parameters, ahead: clock.ahead }
+      const wanted = { server: await client.metadata(), clientId, parameters, ahead }
       return asked(await assertion(wanted), 'assertion')
     }
     const send = (jwt: string) => {
       parameters.set('assertion', jwt)
       return client.tokenRequest(GRANT_TYPE, parameters)
     }
-    return assertions.present(request, given, async (jwt) => {
-      const { ahead } = clock
-      try {
-        return await send(jwt)
-      } catch (error) {
-        // R10: this clock may be wrong, and the refusal has told by how much.
-        const wasWrong = error instanceof AuthorizationServerError && Math.abs(clock.ahead - ahead) > TOLERANCE
-        const other = wasWrong ? await given() : jwt
-        if (other === jwt) throw error
-        return send(other)
-      }
-    })
+    return assertions.present(
+      request,
+      () => given(),
+      async (jwt) => {
+        try {
+          return await send(jwt)
+        } catch (error) {
+          // R10: this clock may be wrong, and the refusal has told by how much.
+          const { told } = clock
+          if (!(error instanceof AuthorizationServerError) || Math.abs(told - clock.ahead) <= TOLERANCE) throw error
+          const other = await given(told)
+          if (other === jwt) throw error
+          const issued = await send(other)
+          clock.ahead = told
+          return issued
+        }
+      },
+    )
   }
   const { fetch } = clock
   return new TokenManager(grant, confidential(withOutbox({ ...options, clientAuthentication, fetch })), {
@@ -144,14 +150,15 @@ export function jwtBearer(options: JwtBearerOptions): TokenManager {
   })
 }
 
-/** `send`, and by how many seconds the server's clock is ahead: as the last answer told that no cache can have given. */
-function clockOf(send: typeof fetch | undefined): { ahead: number; fetch: typeof fetch } {
+/** `send`, and by how many seconds the server's clock differs: `ahead` is believed, `told` is what its last answer said. */
+function clockOf(send: typeof fetch | undefined): { ahead: number; told: number; fetch: typeof fetch } {
   const clock = {
     ahead: 0,
+    told: 0,
     async fetch(...request: Parameters<typeof fetch>) {
       const response = await (send ?? fetch)(...request)
-      if (request[1]?.method === 'POST' && response.headers.has('date'))
-        clock.ahead = skewIn(response.headers, undefined)
+      const isFresh = request[1]?.method === 'POST' && response.headers.has('date') // not from a cache
+      if (isFresh) clock.told = skewIn(response.headers, undefined)
       return response
     },
   }

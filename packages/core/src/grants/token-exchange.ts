@@ -106,8 +106,15 @@ export function tokenExchange(options: TokenExchangeOptions): TokenManager {
 
 /** Throws an `OAuthError` where an option cannot be used: the one that is named, or one that on-behalf-of has no place for. */
 export function assertExchangeable(options: ExchangeOptions, wrong?: string): void {
-  const { flow = 'token_exchange', actorToken, requestedTokenType, audience } = options
-  const entraHasNone = Object.entries({ actorToken, requestedTokenType, audience })
+  const {
+    flow = 'token_exchange',
+    subjectTokenType,
+    actorToken,
+    actorTokenType,
+    requestedTokenType,
+    audience,
+  } = options
+  const entraHasNone = Object.entries({ subjectTokenType, actorToken, actorTokenType, requestedTokenType, audience })
   const name =
     wrong ??
     (flow === 'on_behalf_of' ? entraHasNone.find(([, value]) => value !== undefined)?.[0] : undefined) ??
