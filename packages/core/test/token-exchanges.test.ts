@@ -133,6 +133,30 @@ test('nothing that is logged shows a token', async () => {
   for (const shown of [exchanges, source, source.explain()]) expectNone(shown, ['token-of-ada', token])
 })
 
+test('nothing but tokens is taken from what comes with a request', async () => {
+  const { server, exchanges } = service(['ada'])
+  const more = { subjectToken: 'token-of-ada', audience: 'x', scope: 'admin', clientId: 'y', sessionKey: 'z' }
+  const source = exchanges.of(more)
+  expect(exchanges.of('token-of-ada')).toBe(source)
+  expect(server.issued.get(await source.getAccessToken())).toEqual({ subject: 'ada', audience: [], resource: [] })
+  expect(server.requests[0]?.authorization).toBe(`Basic ${btoa('service:secret')}`)
+})
+
+test('a store that cannot stop watching is told of, and breaks nothing', async () => {
+  const warnings: string[] = []
+  const watch = () => () => {
+    throw new Error('no such listener')
+  }
+  const store = { ...memoryStore(), watch }
+  const { exchanges } = service(['ada', 'eve'], { store, onWarning: (message) => warnings.push(message) })
+  const now = performance.now()
+  await exchanges.of('token-of-ada').getAccessToken()
+  const clock = vi.spyOn(performance, 'now').mockReturnValue(now + 3_600_000)
+  exchanges.of('token-of-eve')
+  clock.mockRestore()
+  await vi.waitFor(() => expect(warnings).toEqual(['A source is not disposed of: no such listener']))
+})
+
 test('who still has a source that was let go gets tokens from it', async () => {
   const { server, exchanges } = service(['ada'])
   const source = exchanges.of('token-of-ada')

@@ -36,16 +36,13 @@ export function tokenExchanges(options: TokenExchangesOptions): TokenExchanges {
   assertUsable(options)
   const client = new Client(confidential(options))
   const warned = new Set<string>()
-  const { onWarning = (message: string) => console.warn(`keyturn: ${message}`) } = options
-  const shared: ExchangeOptions = {
-    ...options,
-    client,
-    onWarning(message) {
-      if (warned.has(message) || warned.size >= MOST_WARNINGS) return
-      warned.add(message)
-      onWarning(message)
-    },
+  const say = options.onWarning ?? ((message) => console.warn(`keyturn: ${message}`))
+  const onWarning = (message: string) => {
+    if (warned.has(message) || warned.size >= MOST_WARNINGS) return
+    warned.add(message)
+    say(message)
   }
+  const shared: ExchangeOptions = { ...options, client, onWarning }
   /** The one that was asked for longest ago first. */
   const kept = new Map<string, { source: TokenManager; askedAt: number }>()
   const letGo = async (key: string, source: TokenManager) => {
@@ -55,22 +52,19 @@ export function tokenExchanges(options: TokenExchangesOptions): TokenExchanges {
 
   return {
     of(subject) {
-      const tokens = typeof subject === 'string' ? { subjectToken: subject } : { ...subject }
-      const { subjectToken, subjectTokenType, actorToken, actorTokenType } = tokens
-      for (const [name, token] of Object.entries({ subjectToken, actorToken })) {
-        if (token === undefined && name !== 'subjectToken') continue
-        if (typeof token !== 'string' || token === '') {
-          throw new OAuthError('invalid-options', `${name} is no token`, { fix: `Give ${name} as a string.` })
-        }
-      }
+      const given: Partial<ExchangedTokens> = typeof subject === 'string' ? { subjectToken: subject } : Object(subject)
+      const { subjectToken, subjectTokenType, actorToken, actorTokenType } = given
+      if (!isToken(subjectToken)) throw noToken('subjectToken')
+      if (actorToken !== undefined && !isToken(actorToken)) throw noToken('actorToken')
       const key = JSON.stringify([subjectToken, subjectTokenType, actorToken, actorTokenType])
-      const source = kept.get(key)?.source ?? tokenExchange({ ...shared, ...given(tokens) })
+      const own = { subjectTokenType, actorToken, actorTokenType }
+      const source = kept.get(key)?.source ?? tokenExchange({ ...shared, ...whatIsSet(own), subjectToken })
       const now = performance.now()
       kept.delete(key)
       kept.set(key, { source, askedAt: now })
       for (const [oldest, { source, askedAt }] of kept) {
         if (kept.size <= MOST && now - askedAt < IDLE) break
-        void letGo(oldest, source)
+        letGo(oldest, source).catch(({ message }) => onWarning(`A source is not disposed of: ${message}`))
       }
       return source
     },
@@ -81,8 +75,15 @@ export function tokenExchanges(options: TokenExchangesOptions): TokenExchanges {
   }
 }
 
-/** Only what is set: the rest is as the options say. */
-function given({ subjectToken, ...more }: ExchangedTokens): ExchangedTokens {
-  const set = Object.entries(more).filter(([, value]) => value !== undefined)
-  return { subjectToken, ...Object.fromEntries(set) }
+function isToken(token: unknown): token is string {
+  return typeof token === 'string' && token !== ''
+}
+
+function noToken(name: string): OAuthError {
+  return new OAuthError('invalid-options', `${name} is no token`, { fix: `Give ${name} as a string.` })
+}
+
+/** The rest is as the options say. */
+function whatIsSet(options: Omit<ExchangedTokens, 'subjectToken'>): Omit<ExchangedTokens, 'subjectToken'> {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
 }
