@@ -1,46 +1,16 @@
-import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { pathToFileURL } from 'node:url'
-import { transformWithOxc } from 'vite'
 import { expect, onTestFinished, test } from 'vitest'
 import { runNode } from '../../examples/playground/test/run-node.ts'
-import { root } from './sources.ts'
+import { asJavaScript, compiled, snippetsOf, writeAll } from './snippets.ts'
 
-const folder = join(root, 'node_modules/.cache/recipes')
-const recipes = [...readFileSync(join(root, 'docs/recipes.md'), 'utf8').matchAll(/```ts\n\/\/ (.*?)\n(.*?)```/gs)]
+const recipes = snippetsOf('docs/recipes.md')
 
-/** Writes every snippet to a folder of its own: as it is, or as Node runs it. */
-async function write(name: string, change: (file: string, code: string) => Promise<[file: string, code: string]>) {
-  const at = join(folder, name)
-  mkdirSync(at, { recursive: true })
-  for (const [, file = '', code = ''] of recipes) {
-    const [to, text] = await change(file, code)
-    writeFileSync(join(at, to), text)
-  }
-  writeFileSync(join(at, 'package.json'), '{ "type": "module" }')
-  return at
-}
-
-test('every recipe compiles against the packages as they are built', async () => {
-  const at = await write('compiled', async (file, code) => [file, `${code}\nexport {}\n`])
-  const compilerOptions = {
-    target: 'es2024',
-    module: 'nodenext',
-    lib: ['es2024', 'esnext.disposable', 'dom', 'dom.iterable'],
-    types: ['node'],
-    strict: true,
-    noEmit: true,
-    skipLibCheck: true,
-    allowImportingTsExtensions: true,
-  }
-  writeFileSync(join(at, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: recipes.map(([, file]) => file) }))
-  const { stdout, status } = spawnSync('npx', ['tsc', '-p', at], { cwd: root, encoding: 'utf8' })
-  expect(stdout).toBe('')
-  expect(status).toBe(0)
+test('every recipe compiles against the packages as they are built', () => {
+  expect(compiled('recipes/compiled', recipes)).toBe('')
   expect(recipes.length).toBeGreaterThanOrEqual(7)
 })
 
@@ -62,13 +32,13 @@ test.each(['ky', 'openapi-fetch', 'ofetch', 'graphql-request', 'octokit'])('the 
   onTestFinished(() => void server.close())
   const origin = `http://127.0.0.1:${Object(server.address()).port}`
   const metadata = `discovery: false, metadata: { token_endpoint: '${origin}/token' },`
-  const at = await write(name, async (file, code) => {
-    const own = code
+  const change = (code: string) =>
+    code
       .replaceAll('https://api.example.com', origin)
       .replace("clientId: 'nightly", `${metadata} clientId: 'nightly`)
       .replace('./api.ts', './api.js')
-    return [file.replace('.ts', '.js'), (await transformWithOxc(own, file, { lang: 'ts' })).code]
-  })
+  const modules = await Promise.all(recipes.map((recipe) => asJavaScript(recipe, change)))
+  const at = writeAll(`recipes/${name}`, modules)
   const program = pathToFileURL(join(at, `${name}.js`))
   const { stdout, stderr, code } = await runNode(program, [], { CLIENT_SECRET: 'secret' }).ended
   expect(stderr).toBe('')

@@ -1,5 +1,5 @@
-// core without what a page has no use for: it can keep no secret (client credentials), and RFC 10017 tells it not to ask
-// for passwords.
+// core without what a page has no use for: it can keep no secret and no key (client credentials, assertions), others' tokens
+// are none of its business (token exchange), and RFC 10017 tells it not to ask for passwords.
 export {
   type AccessTokenRequest,
   type Answered,

@@ -10,6 +10,7 @@ export { type AuthorizationDetail, authorizationDetails } from './authorization-
 export { type Challenge, challengeOf } from './challenge.ts'
 export type { Client, TokenRequestChecks } from './client.ts'
 export {
+  type AssertionKey,
   type AssertionSigner,
   type ClientAssertionOptions,
   clientAssertion,
@@ -54,6 +55,14 @@ export {
 } from './grants/client-credentials.ts'
 export { DeviceCodeFlow, type DeviceLogin, type DevicePrompt, deviceCode } from './grants/device-code.ts'
 export { type Jarm, jarm } from './grants/jarm.ts'
+export {
+  type AssertionRequest,
+  type BearerAssertion,
+  type JwtAssertionOptions,
+  type JwtBearerOptions,
+  jwtAssertion,
+  jwtBearer,
+} from './grants/jwt-bearer.ts'
 export type { LoginOptions, LoginResult, LogoutOptions } from './grants/login-options.ts'
 export { type PasswordOptions, password } from './grants/password.ts'
 export {
@@ -63,6 +72,14 @@ export {
 } from './grants/pushed-authorization-requests.ts'
 export { type RefreshTokenOptions, refreshToken } from './grants/refresh-token.ts'
 export { type RequestObject, requestObject } from './grants/request-object.ts'
+export {
+  type ExchangedTokens,
+  type ExchangeOptions,
+  type TokenExchangeOptions,
+  type TokenType,
+  tokenExchange,
+} from './grants/token-exchange.ts'
+export { type TokenExchanges, type TokenExchangesOptions, tokenExchanges } from './grants/token-exchanges.ts'
 export type { UserAgent } from './grants/user-agent.ts'
 export { type IdTokenSignature, idTokenSignature } from './id-token-signature.ts'
 export { LocalLocks } from './lock.ts'

@@ -8,7 +8,7 @@ import { errorCode } from './file-error.ts'
  * store, `privateKeyJwt()` (PEM), and `clientAssertion()` for the token of a workload. Where the file cannot be read or is
  * empty, what asked for it rejects with a retryable `TokenUnavailableError` (`callback-failed`).
  */
-export function secretFile(path: string): () => Promise<string> {
+export function secretFile(path: string | URL): () => Promise<string> {
   return async () => {
     const text = await textOf(path)
     const secret = text.replace(/[\r\n]+$/, '')
@@ -26,7 +26,7 @@ export function secretVariable(name: string): () => string {
   }
 }
 
-async function textOf(path: string): Promise<string> {
+async function textOf(path: string | URL): Promise<string> {
   try {
     return await readFile(path, 'utf8')
   } catch (cause) {
