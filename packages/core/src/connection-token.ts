@@ -4,6 +4,7 @@ import { HeldToken } from './held-token.ts'
 import { pause } from './reconnection.ts'
 import { sessionEnded } from './renewal-errors.ts'
 import type { SessionSnapshot } from './session-snapshot.ts'
+import { personOf } from './token-fetch.ts'
 import type { IssuedTokenSet } from './token-set.ts'
 import type { AccessTokenRequest, TokenSource } from './token-source.ts'
 
@@ -36,6 +37,11 @@ export class ConnectionToken implements TokenSource {
     this.#source = source
     if (source.authorize) Object.assign(this, { authorize: this.#authorize })
     if (source.observe) Object.assign(this, { observe: source.observe.bind(source) })
+  }
+
+  /** Who is signed in: no fetch sends what one person asked for with the token of another. */
+  get session(): SessionSnapshot | undefined {
+    return this.#source.session
   }
 
   /** The token that was given last. */
@@ -100,13 +106,13 @@ export class ConnectionToken implements TokenSource {
  * way to stop. Where the source does not tell who is signed in, nothing is ever over.
  */
 export function whenSessionEnds(source: ConnectionSource, end: (error: OAuthError) => void): () => void {
-  let signedIn: { readonly person: string | undefined } | undefined
+  let signedIn: { readonly person: unknown } | undefined
   const look = () => {
     const { session } = source
     if (session?.status === 'signedIn') {
-      const person = session.claims?.sub
+      const person = personOf(source)
       signedIn ??= { person }
-      if (signedIn.person !== person) end(new OAuthError('session-ended', 'Somebody else is signed in', ANOTHER))
+      if (signedIn.person !== person) end(new LoginRequiredError('session-ended', 'Somebody else has signed in'))
     } else if (session?.status === 'signedOut' && signedIn) {
       if (session.ended) return end(sessionEnded(session.ended.reason))
       // Nobody says that it ended: who can ask again goes on.
@@ -119,5 +125,3 @@ export function whenSessionEnds(source: ConnectionSource, end: (error: OAuthErro
   look()
   return stop ?? (() => {})
 }
-
-const ANOTHER = { fix: 'Open a connection for the person who is signed in.' }

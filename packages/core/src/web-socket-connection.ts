@@ -51,6 +51,7 @@ export async function openWebSocket(
   const token = new ConnectionToken(source)
   const given = await tokenFor(token, route, { ...route.wanted, rejectedToken }, owner.signal)
   if (given.accessToken === rejectedToken) throw tokenRejected()
+  owner.signal.throwIfAborted()
   const socket = construct(options, route, given)
   owner.made(socket)
   const over = new AbortController()

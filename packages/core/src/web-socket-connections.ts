@@ -187,7 +187,6 @@ export class WebSocketConnections {
   #opened(connection: WebSocketConnection): void {
     const { socket, token } = connection
     const { authenticate } = this.#options
-    this.#closing.signal.throwIfAborted()
     if (authenticate) socket.send(made(authenticate, token.accessToken))
     const before = this.#current
     this.#current = connection

@@ -593,7 +593,7 @@ test.each(['signs out', 'is another', 'signs in again'])(
       return
     }
     expect(mine.end?.error).toMatchObject({ code: 'session-ended' })
-    expect(mine.end?.error instanceof LoginRequiredError).toBe(what === 'signs out')
+    expect(mine.end?.error).toBeInstanceOf(LoginRequiredError)
     expect(mine.data()).toEqual(['a'])
     expect(server.last.isClosed).toBe(true)
     await elapse(5 * MINUTE)

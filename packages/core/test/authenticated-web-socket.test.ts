@@ -387,6 +387,20 @@ test('a close while it connects, or waits, leaves nothing behind; a signal abort
   expect(vi.getTimerCount()).toBe(0)
 })
 
+test('in whatever moment it is closed, no socket is left', async () => {
+  for (let moment = 0; moment < 20; moment++) {
+    let give = (_: string) => {}
+    const token = new Promise<string>((resolve) => (give = resolve))
+    const { socket, sockets, told } = connected({ getAccessToken: () => token })
+    await turns()
+    give('token')
+    for (let turn = 0; turn < moment; turn++) await undefined
+    socket.close()
+    await turns()
+    expect([told, sockets.filter(({ readyState }) => readyState !== 3)], `after ${moment}`).toEqual([['close'], []])
+  }
+})
+
 test('nothing that arrives after the end is told', async () => {
   const { socket, told, last } = connected(new CountingSource())
   await turns()
@@ -502,7 +516,7 @@ test.each(['signs out', 'is another'])('where the person %s it is closed at once
   await elapse(5 * MINUTE)
   expect(told).toEqual(['open', 'close'])
   expect(ends).toMatchObject([{ code: 'session-ended' }])
-  expect(ends[0] instanceof LoginRequiredError).toBe(what === 'signs out')
+  expect(ends[0]).toBeInstanceOf(LoginRequiredError)
   expect(last().closedWith).toMatchObject({ code: 1000 })
   expect(sockets.length).toBe(1)
 })
