@@ -129,7 +129,7 @@ test('a connection that is lost is made anew with the last id and another token,
   const tokens = ['t1', 't2', 't3', 't4']
   const { server, data, disconnections, opened } = reading({ getAccessToken: async () => tokens.shift() ?? '' })
   await turns()
-  server.last.send('id: 5\nretry: 8000\ndata: a\n\ndata: not complete\n')
+  server.last.send('id: 5\nretry: 8000\ndata: a\n\nid: lost\ndata: not complete\n')
   await turns()
   server.last.end()
   await turns()
