@@ -75,6 +75,14 @@ const layers: Record<number, string[]> = {
     'redirects.ts',
     'step-up.ts',
     'authenticated-fetch.ts',
+    ...['reconnection.ts', 'connection-token.ts'],
+    ...['event-stream.ts', 'event-connection.ts', 'authenticated-events.ts'],
+    ...[
+      'web-socket-options.ts',
+      'web-socket-connection.ts',
+      'web-socket-connections.ts',
+      'authenticated-web-socket.ts',
+    ],
   ],
   8: ['index.ts', 'testing.ts'],
 }

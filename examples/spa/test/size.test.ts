@@ -71,6 +71,8 @@ test.each([
   ['revocationOutbox', 1000],
   ['signOutWhenIdle', 1000],
   ['handleFrontChannelLogout', 300],
+  ['authenticatedEvents', 3200],
+  ['authenticatedWebSocket', 2600],
 ])('who imports %s pays less than %i bytes for it', async (strategy, limit) => {
   const [without, own] = await Promise.all([bundle(), bundle(pageWith(strategy))])
   const size = (chunks: Rolldown.OutputChunk[]) => chunks.reduce((sum, { code }) => sum + brotli(code), 0)

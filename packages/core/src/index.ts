@@ -124,3 +124,21 @@ export { type Lease, type StoredRecord, type TokenStore, versionOf } from './tok
 export { isUnderWay, memoryTransactions, type Transaction, type TransactionStore } from './transaction-store.ts'
 export { fetchUserInfo } from './user-info.ts'
 export { type VerificationAnswer, VerificationError } from './verification-error.ts'
+
+// Long-lived connections, after everything else: whoever has none loads the rest as if they were not there.
+
+export { type AuthenticatedEventsOptions, authenticatedEvents } from './authenticated-events.ts'
+export {
+  type AuthenticatedWebSocket,
+  type AuthenticatedWebSocketEvents,
+  authenticatedWebSocket,
+} from './authenticated-web-socket.ts'
+export type { ConnectionSource } from './connection-token.ts'
+export type { EventRequest } from './event-connection.ts'
+export type { ServerSentEvent } from './event-stream.ts'
+export type { Disconnection } from './reconnection.ts'
+export type {
+  AuthenticatedWebSocketOptions,
+  WebSocketConstructor,
+  WebSocketMessage,
+} from './web-socket-options.ts'

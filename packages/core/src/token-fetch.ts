@@ -148,7 +148,8 @@ export function personOf(source: TokenSource): unknown {
   return Object(source).session?.claims?.sub
 }
 
-function headersOf(accessToken: string, headers?: Record<string, string>): Headers {
+/** Those that carry a token: its own, else as `Bearer` (RFC 6750 section 2.1). */
+export function headersOf(accessToken: string, headers?: Record<string, string>): Headers {
   try {
     const own = new Headers(headers)
     if (!own.has('authorization')) own.set('authorization', `Bearer ${accessToken}`)
