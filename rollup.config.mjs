@@ -32,13 +32,14 @@ const sweep = (dir) => ({
 export default ['core', 'browser', 'node'].map((name) => {
   const dir = `packages/${name}`
   const { dependencies = {}, peerDependencies = {} } = JSON.parse(readFileSync(`${dir}/package.json`, 'utf8'))
+  const others = Object.keys({ ...dependencies, ...peerDependencies })
   return {
     input: Object.fromEntries(
       ['index', 'ky', 'testing', 'doctor', 'opentelemetry', 'keyturn']
         .map((entry) => [entry, `${dir}/src/${entry}.ts`])
         .filter(([, file]) => existsSync(file)),
     ),
-    external: [/^node:/, ...Object.keys({ ...dependencies, ...peerDependencies }).map((d) => new RegExp(`^${d}(/|$)`))],
+    external: [/^node:/, ...others.map((d) => new RegExp(`^${d}(/|$)`))],
     plugins: [typescript, sweep(dir)],
     onwarn(warning) {
       throw Object.assign(new Error(warning.message), warning)

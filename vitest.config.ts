@@ -19,6 +19,10 @@ const alias = ['core', 'browser', 'node'].flatMap((name) => [
   },
 ])
 
+/** What needs no browser runs side by side and first; browsers get in each other's way on a small machine. */
+const sideBySide = { maxWorkers: 2, sequence: { groupOrder: 0 } }
+const inTurn = { maxWorkers: 1, sequence: { groupOrder: 1 } }
+
 const onNode = (
   name: string,
   include: string,
@@ -27,6 +31,7 @@ const onNode = (
 ): TestProjectInlineConfiguration => ({
   resolve: { alias },
   test: {
+    ...(include.startsWith('examples') ? inTurn : sideBySide),
     name,
     include: [include],
     exclude: fleets,
@@ -61,6 +66,7 @@ const inBrowsers = (executablePath = ''): TestProjectInlineConfiguration => ({
   publicDir: `${root}packages/browser/test/public`,
   plugins: [msw({ mode: 'worker-only' })], // serves /mockServiceWorker.js
   test: {
+    ...inTurn,
     name: 'browser',
     include: [browserTests],
     testTimeout: 30_000,

@@ -92,6 +92,7 @@ test('every relative link of the documents leads somewhere', () => {
     'SECURITY.md',
     'docs/architecture.md',
     'docs/errors.md',
+    'docs/providers.md',
     'docs/recipes.md',
     'docs/doctor.md',
     'docs/events.md',

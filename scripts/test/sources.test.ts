@@ -64,7 +64,7 @@ const layers: Record<number, string[]> = {
     'listeners.ts',
     'warnings.ts',
   ],
-  6: ['source-options.ts', 'token-manager.ts', 'confidential-token-manager.ts'],
+  6: ['source-options.ts', 'spending.ts', 'token-manager.ts', 'confidential-token-manager.ts'],
   7: [
     'grants/*',
     'user-info.ts',
@@ -75,6 +75,14 @@ const layers: Record<number, string[]> = {
     'redirects.ts',
     'step-up.ts',
     'authenticated-fetch.ts',
+    ...['reconnection.ts', 'connection-token.ts'],
+    ...['event-stream.ts', 'event-connection.ts', 'authenticated-events.ts'],
+    ...[
+      'web-socket-options.ts',
+      'web-socket-connection.ts',
+      'web-socket-connections.ts',
+      'authenticated-web-socket.ts',
+    ],
   ],
   8: ['index.ts', 'testing.ts'],
 }
@@ -160,16 +168,25 @@ test.each(['browser', 'node'] as const)('%s knows core by its two entries only',
 })
 
 test.each(packageNames)('%s imports only what its package.json declares', (name) => {
-  const { dependencies } = JSON.parse(readFileSync(`${root}packages/${name}/package.json`, 'utf8'))
-  const allowed = (specifier: string, file: string) =>
+  const { dependencies, peerDependencies } = JSON.parse(readFileSync(`${root}packages/${name}/package.json`, 'utf8'))
+  const declared = Object.keys({ ...dependencies, ...peerDependencies })
+  const allowed = (specifier: string) =>
     specifier.startsWith('.') ||
     (specifier.startsWith('node:') && name === 'node') ||
-    // A peer that may be missing is imported by its own entry alone.
-    (specifier === '@opentelemetry/api' && file === 'opentelemetry.ts') ||
-    Object.keys(dependencies).some((d) => specifier === d || specifier.startsWith(`${d}/`))
-  expect(
-    sourcesOf(name).flatMap((file) => file.imports.filter(({ specifier }) => !allowed(specifier, file.name))),
-  ).toEqual([])
+    declared.some((d) => specifier === d || specifier.startsWith(`${d}/`))
+  expect(sourcesOf(name).flatMap((file) => file.imports.filter((i) => !allowed(i.specifier)))).toEqual([])
+})
+
+test('what is an optional peer is loaded when it is asked for, and not before', () => {
+  const { peerDependencies, peerDependenciesMeta } = JSON.parse(
+    readFileSync(`${root}packages/node/package.json`, 'utf8'),
+  )
+  const optional = Object.keys(peerDependencies).filter((one) => peerDependenciesMeta[one].optional)
+  expect(optional).toEqual(['@napi-rs/keyring', '@opentelemetry/api'])
+  for (const { name, text } of sourcesOf('node')) {
+    if (name === 'opentelemetry.ts') continue // an entry of its own: who imports that asks for it
+    for (const one of optional) expect(text, name).not.toMatch(new RegExp(`^import (?!type ).* from '${one}'`, 'm'))
+  }
 })
 
 test.each(packageNames)('no file of %s is longer than 250 lines, says any or silences the compiler', (name) => {
