@@ -28,9 +28,9 @@ async function lookedAt(options: CertificateOptions, isTrusted = true) {
   return findingsAt(`https://localhost:${port}`, env)
 }
 
-async function findingsAt(issuer: string, env: NodeJS.ProcessEnv = {}) {
+async function findingsAt(issuer: string, env: NodeJS.ProcessEnv = {}, seconds = '5') {
   const bin = new URL('../../dist/keyturn.js', import.meta.url)
-  const { stdout } = await runNode(bin, ['doctor', issuer, '--json', '--timeout', '5'], env).ended
+  const { stdout } = await runNode(bin, ['doctor', issuer, '--json', '--timeout', seconds], env).ended
   return JSON.parse(stdout).findings
 }
 
@@ -94,6 +94,16 @@ test(
       level: 'error',
       sentence: expect.stringMatching(/^No TLS connection to /),
     })
+  },
+  PROCESSES,
+)
+
+test(
+  'who takes the connection and says nothing is waited for as long as a request may take',
+  async () => {
+    const port = await portOf(createPlainServer(() => {}))
+    const [finding] = await findingsAt(`https://localhost:${port}`, {}, '0.5')
+    expect(finding).toMatchObject({ id: 'tls', level: 'error', sentence: expect.stringMatching(/\(ETIMEDOUT\)$/) })
   },
   PROCESSES,
 )
