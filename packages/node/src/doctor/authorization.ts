@@ -26,15 +26,21 @@ export const authorization: Check = {
       ...returnedBy(answer, request, examination),
     ]
     if (!request.searchParams.has('code_challenge')) {
-      const fix = 'Look at the server’s settings: this request was sent in advance.'
+      const fix = 'Look at the settings of the server: this request was sent in advance.'
       return [...scopes, ...findings, unknown('pkce-required', 'Whether PKCE is required was not looked at', fix)]
+    }
+    const wrong = unregistered(redirectUri)
+    const elsewhere = await asked(examination, withRedirectUri(request, wrong), wrong)
+    if (answer.kind === 'sign-in' && elsewhere.kind === 'sign-in') {
+      const sentence = 'Whatever is asked, the server shows a page: the registration can only be seen by signing in'
+      return [...scopes, unknown('redirect-uri', sentence, 'Sign in once by hand.')]
     }
     return [
       ...scopes,
       ...findings,
       await withoutChallenge(examination, request, redirectUri),
       ...(await withPlainChallenge(examination, request, redirectUri)),
-      await elsewhere(examination, request, redirectUri),
+      exactness(elsewhere, wrong),
     ]
   },
 }
@@ -105,7 +111,7 @@ async function asked({ ask }: Examination, request: URL, redirectUri: string): P
 }
 
 function refusalOf(answer: AuthorizationAnswer, redirectUri: string): Finding {
-  const unclear = 'Check --client-id and --redirect-uri, and what the server’s own log says.'
+  const unclear = 'Check --client-id and --redirect-uri, and what the log of the server says.'
   if (answer.kind === 'sign-in') return unknown('redirect-uri', 'The server says nothing of the request', unclear)
   if (answer.kind === 'refused') {
     if (answer.about === 'client') {
@@ -180,14 +186,21 @@ async function withPlainChallenge(examination: Examination, request: URL, redire
 }
 
 /** A redirect URI that nobody registered, and that begins like the one that is. */
-async function elsewhere(examination: Examination, request: URL, redirectUri: string): Promise<Finding> {
+function unregistered(redirectUri: string): string {
   const wrong = new URL(redirectUri)
   wrong.pathname = `${wrong.pathname.replace(/\/$/, '')}/keyturn-doctor`
+  return wrong.href
+}
+
+function withRedirectUri(request: URL, redirectUri: string): URL {
   const url = new URL(request)
-  url.searchParams.set('redirect_uri', wrong.href)
-  const answer = await asked(examination, url, wrong.href)
+  url.searchParams.set('redirect_uri', redirectUri)
+  return url
+}
+
+function exactness(answer: AuthorizationAnswer, wrong: string): Finding {
   if (answer.kind === 'refused') return ok('redirect-uri-exact', 'Redirect URIs are compared character by character')
-  const sentence = `The server takes ${wrong.href}, too`
+  const sentence = `The server takes ${wrong}, too`
   const fix = 'Register whole redirect URIs, without patterns: codes can be sent elsewhere.'
   return answer.kind === 'returned'
     ? error('redirect-uri-exact', sentence, fix)

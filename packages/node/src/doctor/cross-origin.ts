@@ -44,8 +44,8 @@ async function tokenFrom({ options, ask }: Examination, token: URL, origin: stri
   if (options.clientId !== undefined) body.set('client_id', options.clientId)
   if (options.redirectUri !== undefined) body.set('redirect_uri', options.redirectUri)
   const answer = await ask(token, { method: 'POST', headers: { origin }, body })
-  if (allows(answer, origin)) return ok('cors-token', `Pages of ${origin} can read the token endpoint’s answers`)
-  return refused('cors-token', 'the token endpoint’s answers', answer, origin)
+  if (allows(answer, origin)) return ok('cors-token', `Pages of ${origin} can read what the token endpoint answers`)
+  return refused('cors-token', 'what the token endpoint answers', answer, origin)
 }
 
 /** A proof travels in a header that browsers ask for first. */

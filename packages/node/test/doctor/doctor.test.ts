@@ -135,6 +135,29 @@ test('a server without OpenID Connect needs no keys, and its metadata may be whe
   expect(findings).toContainEqual(expect.objectContaining({ id: 'cors-metadata', level: 'ok' }))
 })
 
+test('a server that shows a page whatever it is asked tells nothing of the registration', async () => {
+  const server = await startServer()
+  server.change('/auth', (ctx) => {
+    ctx.status = 200
+    ctx.remove('location')
+    ctx.body = '<!doctype html><div id=app></div>'
+  })
+  const { wrong, findings } = await diagnosed({ issuer: server.issuer, ...PAGE })
+  expect(wrong).toEqual(['unknown redirect-uri'])
+  expect(findings.map(({ id }) => id)).not.toContain('pkce-required')
+})
+
+test('pages where people sign in, and an error page for what is not registered, tell enough', async () => {
+  const server = await startServer()
+  server.change('/auth', (ctx) => {
+    if (ctx.status >= 400) return
+    ctx.redirect('/login?session=1')
+  })
+  const { wrong, findings } = await diagnosed({ issuer: server.issuer, ...PAGE })
+  expect(findings).toContainEqual(expect.objectContaining({ id: 'redirect-uri', level: 'ok' }))
+  expect(wrong).toEqual(['warning pkce-required', 'warning pkce-plain']) // this server hides its refusals
+})
+
 test('the time of a cached answer is not taken for now', async () => {
   const server = await startServer()
   server.change('/jwks', (ctx) => {
