@@ -34,7 +34,7 @@ export default ['core', 'browser', 'node'].map((name) => {
   const { dependencies = {} } = JSON.parse(readFileSync(`${dir}/package.json`, 'utf8'))
   return {
     input: Object.fromEntries(
-      ['index', 'ky', 'testing']
+      ['index', 'ky', 'testing', 'verifier']
         .map((entry) => [entry, `${dir}/src/${entry}.ts`])
         .filter(([, file]) => existsSync(file)),
     ),

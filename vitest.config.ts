@@ -13,7 +13,7 @@ const root = fileURLToPath(new URL('.', import.meta.url))
 // Tests run on the sources; what must see `dist` (child processes, tarballs) finds it because `npm test` builds first.
 const alias = ['core', 'browser', 'node'].flatMap((name) => [
   { find: new RegExp(`^@keyturn/${name}$`), replacement: `${root}packages/${name}/src/index.ts` },
-  { find: new RegExp(`^@keyturn/${name}/(ky|testing)$`), replacement: `${root}packages/${name}/src/$1.ts` },
+  { find: new RegExp(`^@keyturn/${name}/(ky|testing|verifier)$`), replacement: `${root}packages/${name}/src/$1.ts` },
 ])
 
 const onNode = (

@@ -29,8 +29,7 @@ const tenLines = () => linesWith((token) => Date.now() < token.expiresAt - 10_00
 /** The same for who knows that it can be set, or stand still: what has elapsed is the larger of two times. */
 const tenLinesTwoClocks = () =>
   linesWith(
-    (token) =>
-      Date.now() < token.expiresAt - 10_000 && performance.now() < token.issuedAtMonotonic + LIFETIME - 10_000,
+    (token) => Date.now() < token.expiresAt - 10_000 && performance.now() < token.issuedAtMonotonic + LIFETIME - 10_000,
   )
 
 const linesWith = (isFresh) => {

@@ -11,6 +11,7 @@ const bin = `${root}node_modules/.bin/`
 const entries = [
   ...packageNames.flatMap((name) => [`@keyturn/${name}`, `@keyturn/${name}/ky`]),
   '@keyturn/core/testing',
+  '@keyturn/node/verifier',
 ]
 
 let app: string

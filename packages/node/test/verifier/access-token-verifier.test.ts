@@ -1,8 +1,8 @@
 import { createHmac } from 'node:crypto'
-import { VerificationError } from '@keyturn/core'
+import { VerificationError } from '@keyturn/node'
 import { exportSPKI, generateKeyPair } from 'jose'
 import { afterEach, expect, test, vi } from 'vitest'
-import { rejection } from './sign-in-server.ts'
+import { rejection } from '../../../core/test/sign-in-server.ts'
 import { call, claimsOf, now, part, signed, TokenServer } from './token-server.ts'
 
 afterEach(() => {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { type AccessTokenVerifier, type AccessTokenVerifierOptions, accessTokenVerifier } from '@keyturn/core'
+import { type AccessTokenVerifier, type AccessTokenVerifierOptions, accessTokenVerifier } from '@keyturn/node'
 import { calculateJwkThumbprint, exportJWK, generateKeyPair, type JWK, type JWTPayload, SignJWT } from 'jose'
 
 export const ISSUER = 'https://as.example'
