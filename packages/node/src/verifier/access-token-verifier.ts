@@ -2,7 +2,7 @@ import { secureUrl } from '@keyturn/core'
 import { decodeJwt } from 'jose'
 import { type AccessRules, type AccessTokenClaims, obey, scopesOf } from './access-rules.ts'
 import type { ApiRequest } from './api-request.ts'
-import { type ClientCertificate, connectionCertificate } from './client-certificate.ts'
+import { type ClientCertificate, certificateReader } from './client-certificate.ts'
 import type { DPoPNonces } from './dpop-nonces.ts'
 import { DPoPProofs } from './dpop-proofs.ts'
 import { isJwt } from './jwt-access-token.ts'
@@ -31,10 +31,11 @@ export interface AccessTokenVerifierOptions extends AccessRules, Omit<TrustedSer
   /** Where clients reach the API, such as `https://api.example.com`; proofs are made for it. Default: as the request says. */
   origin?: string | undefined
   /**
-   * The client's certificate, where a proxy ends TLS and tells it in a header, which it has to take away from what clients
-   * send (RFC 8705 section 6.5). Default: that of the request's own connection.
+   * Where a proxy ends TLS: the name of the header in which it tells the client's certificate, or a function that gives it.
+   * The proxy has to take away such a header of the client's (RFC 8705 section 6.5). Default: the certificate of the
+   * request's own connection.
    */
-  clientCertificate?: ClientCertificate | undefined
+  clientCertificate?: string | ClientCertificate | undefined
   /** The URL of `protectedResourceMetadata()`, told to who is refused (RFC 9728 section 5.1). Default: not told. */
   resourceMetadata?: string | undefined
   /** Seconds that the server's clock may differ by. Default: 5. */
@@ -72,12 +73,12 @@ interface Verified {
  * `OAuthError` where options are wrong.
  */
 export function accessTokenVerifier(options: AccessTokenVerifierOptions): AccessTokenVerifier {
-  const { dpop, nonces, clientCertificate = connectionCertificate, clockTolerance = 5, resourceMetadata } = options
+  const { dpop, nonces, clientCertificate, clockTolerance = 5, resourceMetadata } = options
   const servers = trustedServers(options, clockTolerance)
   const [only] = servers
   const origin = options.origin && secureUrl(options.origin, options.allowInsecureRequests).origin
   const proofs = new DPoPProofs(nonces, clockTolerance)
-  const binding = new TokenBinding({ proofs, certificateOf: clientCertificate, origin })
+  const binding = new TokenBinding({ proofs, certificateOf: certificateReader(clientCertificate), origin })
   const isBound = dpop === 'required'
 
   const claimsOf = async (presented: PresentedToken, challenge: TokenChallenge): Promise<AccessTokenClaims> => {

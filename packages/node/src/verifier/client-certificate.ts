@@ -1,4 +1,4 @@
-import type { ApiRequest } from './api-request.ts'
+import { type ApiRequest, sentHeader } from './api-request.ts'
 import { sha256 } from './sha-256.ts'
 
 /**
@@ -7,8 +7,15 @@ import { sha256 } from './sha-256.ts'
  */
 export type ClientCertificate = (request: ApiRequest) => string | Uint8Array | null | undefined
 
+/** Where to read certificates: a function, a header by its name, or the connection. */
+export function certificateReader(source: string | ClientCertificate | undefined): ClientCertificate {
+  if (typeof source !== 'string') return source ?? connectionCertificate
+  const name = source.toLowerCase()
+  return (request) => sentHeader(request, name)
+}
+
 /** The certificate of a TLS connection that ends here (RFC 8705 section 3). */
-export function connectionCertificate({ socket }: ApiRequest): Uint8Array | undefined {
+function connectionCertificate({ socket }: ApiRequest): Uint8Array | undefined {
   const { getPeerX509Certificate: read } = Object(socket)
   const { raw } = Object(typeof read === 'function' ? read.call(socket) : undefined)
   return raw instanceof Uint8Array ? raw : undefined
@@ -24,6 +31,8 @@ export async function certificateThumbprint(certificate: ReturnType<ClientCertif
 
 function derOf(text: string): Uint8Array | undefined {
   try {
+    // Two headers in one: one of them may be the client's own.
+    if (text.includes(',')) return undefined
     const plain = text.includes('%') ? decodeURIComponent(text) : text
     // Of a chain the first one is the client's (RFC 5246 section 7.4.2).
     const [, inside] = /-----BEGIN CERTIFICATE-----([^-]*)-----END CERTIFICATE-----/.exec(plain) ?? []

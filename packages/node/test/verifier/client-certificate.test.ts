@@ -129,7 +129,7 @@ withOpenssl('a token that is bound to no certificate is taken, whatever the conn
 withOpenssl('a token that is bound to a key and to a certificate needs both', async () => {
   const { jkt } = JSON.parse(atob((await bound()).split('.')[1]?.replace(/-/g, '+').replace(/_/g, '/') ?? '')).cnf
   const verifier = new TokenServer().verifier({
-    clientCertificate: ({ headers }) => (headers as Headers).get('x-cert'),
+    clientCertificate: 'X-Cert',
   })
   const token = await signed(claimsOf({ cnf: { jkt, ...cnf() } }))
   const shown = { 'x-cert': Buffer.from(made(own).der).toString('base64') }
@@ -186,6 +186,17 @@ withOpenssl.each<[string, unknown]>([
   const verifier = new TokenServer().verifier({ clientCertificate: () => shown as never })
   const error = await rejection(verifier.verify(call(`Bearer ${await boundToCertificate()}`)))
   expect(error).toMatchObject({ code: 'invalid-token', status: 401, message: 'The token is bound to a certificate' })
+})
+
+withOpenssl("of two headers with certificates none counts: one may be the client's own", async () => {
+  const encoded = [own, other].map((each) => encodeURIComponent(made(each).cert))
+  const port = await start(new TokenServer().verifier({ clientCertificate: 'x-cert' }))
+  const authorization = `Bearer ${await boundToCertificate()}`
+  const sent = async (certificates: string[]) =>
+    (await send(port, { authorization, 'x-cert': certificates as never })).status
+  expect(await sent(encoded.slice(0, 1))).toBe(200)
+  expect(await sent(encoded)).toBe(401)
+  expect(await sent(encoded.toReversed())).toBe(401)
 })
 
 test('the hash of something that is no certificate opens nothing', async () => {
