@@ -50,7 +50,7 @@ export class ServerKeys<Keys> {
 
   /** What `check` gives; for a key that is not known the server is asked once more, at most once a minute. */
   async verified<T>(check: (keys: Keys) => Promise<T>): Promise<T> {
-    const keys = await this.#current()
+    const keys = this.#fresh() ?? (await this.#current())
     try {
       return await check(keys.prepared)
     } catch (error) {
@@ -70,7 +70,8 @@ export class ServerKeys<Keys> {
 
   async #current(): Promise<{ prepared: Keys }> {
     const held = this.#keys
-    if (held && isWithin(FRESH, this.#fetchedAt)) return held
+    const fresh = this.#fresh()
+    if (fresh) return fresh
     const isHeld = held && isWithin(this.#longest, this.#fetchedAt)
     if (isHeld && !this.#fetching && isWithin(REFETCH, this.#refetchedAt)) return held
     const mayLag = isHeld && (this.#failure || isWithin(BEHIND, this.#fetchedAt))
@@ -79,6 +80,10 @@ export class ServerKeys<Keys> {
       return held
     })
     return mayLag ? held : fetched
+  }
+
+  #fresh(): { prepared: Keys } | undefined {
+    return isWithin(FRESH, this.#fetchedAt) ? this.#keys : undefined
   }
 
   #fetch(): Promise<{ prepared: Keys }> {

@@ -29,6 +29,11 @@ export function scopesOf(...lists: unknown[]): string[] {
   return [...new Set(names.filter(Boolean))]
 }
 
+/** Whether there is anything to obey. */
+export function areRules({ scope, acrValues, maxAge, allows }: AccessRules): boolean {
+  return [scope, acrValues, maxAge, allows].some((rule) => rule !== undefined)
+}
+
 /** Rejects with a `VerificationError` where the claims are not enough. */
 export async function obey(
   rules: AccessRules,

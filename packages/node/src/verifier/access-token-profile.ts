@@ -47,15 +47,22 @@ export function problemWith(
   claims: AccessTokenClaims,
   audiences: readonly string[],
 ): string | undefined {
-  const type = typeof typ === 'string' ? typ.toLowerCase().replace(/^application\//, '') : typ
-  if (!profile.types.some((each) => each === type)) return 'its typ is another'
+  if (!isOneOf(profile.types, typ)) return 'its typ is another'
+  // That they are right where they are there, jose has seen.
+  if (claims.exp === undefined || claims.iat === undefined) return 'it has no end, or no beginning'
   if (!isText(claims.sub)) return 'it names nobody'
   if (!isText(firstOf(claims, profile.clientId))) return 'it names no client'
   if (!profile.required.every((name) => isText(claims[name]))) return 'a claim is missing'
-  const audience = [firstOf(claims, profile.audience)].flat()
-  if (!audience.some((name) => typeof name === 'string' && audiences.includes(name))) return 'its aud is another'
+  const audience = firstOf(claims, profile.audience)
+  const isOurs = (name: unknown) => typeof name === 'string' && audiences.includes(name)
+  if (!(Array.isArray(audience) ? audience.some(isOurs) : isOurs(audience))) return 'its aud is another'
   if (profile.isAccessToken && !profile.isAccessToken(claims)) return `it is no access token of ${profile.name}`
   return undefined
+}
+
+function isOneOf(types: AccessTokenProfile['types'], typ: unknown): boolean {
+  if (typ !== undefined && typeof typ !== 'string') return false
+  return types.includes(typ) || types.includes(typ?.toLowerCase().replace(/^application\//, ''))
 }
 
 /** The claims with `client_id` and `scope` as RFC 9068 names them, whatever the server's claims of these names say. */

@@ -1,11 +1,11 @@
 import { secureUrl } from '@keyturn/core'
 import { decodeJwt } from 'jose'
-import { type AccessRules, type AccessTokenClaims, obey, scopesOf } from './access-rules.ts'
+import { type AccessRules, type AccessTokenClaims, areRules, obey, scopesOf } from './access-rules.ts'
 import type { ApiRequest } from './api-request.ts'
 import { type ClientCertificate, certificateReader } from './client-certificate.ts'
 import type { DPoPNonces } from './dpop-nonces.ts'
 import { DPoPProofs } from './dpop-proofs.ts'
-import { isJwt } from './jwt-access-token.ts'
+import { JwtHeaders } from './jwt-headers.ts'
 import { type PresentedToken, presentedToken } from './presented-token.ts'
 import { TokenBinding } from './token-binding.ts'
 import { TokenChallenge } from './token-challenge.ts'
@@ -61,7 +61,7 @@ export interface AccessTokenVerifier {
 }
 
 /** What has become of a request's token. */
-interface Verified {
+interface Checked {
   readonly claims: AccessTokenClaims
   /** A newer nonce to tell. */
   readonly nonce: string | undefined
@@ -81,10 +81,11 @@ export function accessTokenVerifier(options: AccessTokenVerifierOptions): Access
   const binding = new TokenBinding({ proofs, certificateOf: certificateReader(clientCertificate), origin })
   const isBound = dpop === 'required'
 
-  const claimsOf = async (presented: PresentedToken, challenge: TokenChallenge): Promise<AccessTokenClaims> => {
+  const jwts = new JwtHeaders()
+  const claimsOf = (presented: PresentedToken, challenge: TokenChallenge): Promise<AccessTokenClaims> => {
     const refused = (cause: string) =>
       challenge.invalidToken('The token is not good here', { scheme: presented.scheme, cause: new Error(cause) })
-    if (!isJwt(presented.token)) {
+    if (!presented.isJwt) {
       const server = servers.find(({ introspects }) => introspects)
       if (!server) throw refused('it is no JWT, and there is no clientId to ask with')
       return server.opaque(presented, challenge)
@@ -95,32 +96,41 @@ export function accessTokenVerifier(options: AccessTokenVerifierOptions): Access
     return server.jwt(presented, challenge)
   }
 
-  const verified = async (request: ApiRequest, presented: PresentedToken, challenge: TokenChallenge) => {
-    if (isBound && presented.scheme === 'Bearer') {
-      throw challenge.invalidToken('Only tokens that are bound to a key are taken', { scheme: 'DPoP' })
-    }
+  const challengeFor = (scope: string | undefined) => new TokenChallenge({ scope, resourceMetadata, isBound })
+  const hasRules = areRules(options)
+  const everyday = challengeFor(scopesOf(options.scope).join(' ') || undefined)
+  const boundOnly = (challenge: TokenChallenge) =>
+    challenge.invalidToken('Only tokens that are bound to a key are taken', { scheme: 'DPoP' })
+  const checked = async (request: ApiRequest, presented: PresentedToken, challenge: TokenChallenge) => {
     const claims = await claimsOf(presented, challenge)
     return { claims, nonce: await binding.check(claims, presented, request, challenge) }
   }
-
-  const challengeFor = (scope: string | undefined) => new TokenChallenge({ scope, resourceMetadata, isBound })
-  const everyday = challengeFor(scopesOf(options.scope).join(' ') || undefined)
   // A route that asks for more looks at the same request again: its proof has not come twice.
-  const known = new WeakMap<ApiRequest, { token: string; verifying: Promise<Verified>; nonce?: string | undefined }>()
+  const known = new WeakMap<ApiRequest, { token: string; checking: Promise<Checked>; nonce?: string | undefined }>()
+  const remembered = async (request: ApiRequest, presented: PresentedToken, challenge: TokenChallenge) => {
+    const { token } = presented
+    let entry = known.get(request)
+    if (entry?.token !== token) {
+      entry = { token, checking: checked(request, presented, challenge) }
+      known.set(request, entry)
+    }
+    const { claims, nonce } = await entry.checking
+    entry.nonce = nonce
+    return claims
+  }
 
   return {
     async verify(request, rules) {
       const challenge = rules?.scope ? challengeFor(scopesOf(options.scope, rules.scope).join(' ')) : everyday
-      const presented = presentedToken(request, challenge)
-      let entry = known.get(request)
-      if (entry?.token !== presented.token) {
-        entry = { token: presented.token, verifying: verified(request, presented, challenge) }
-        known.set(request, entry)
-      }
-      const { claims, nonce } = await entry.verifying
-      entry.nonce = nonce
-      await obey(options, claims, presented.scheme, challenge)
-      if (rules) await obey(rules, claims, presented.scheme, challenge)
+      const presented = presentedToken(request, jwts, challenge)
+      const { scheme, isJwt } = presented
+      if (isBound && scheme === 'Bearer') throw boundOnly(challenge)
+      // To verify a JWT once more costs those who ask twice less than to remember it would cost everybody.
+      const isPlain = isJwt && scheme === 'Bearer'
+      const claims = await (isPlain ? claimsOf(presented, challenge) : remembered(request, presented, challenge))
+      if (isPlain && claims.cnf !== undefined) await binding.check(claims, presented, request, challenge)
+      if (hasRules) await obey(options, claims, scheme, challenge)
+      if (rules) await obey(rules, claims, scheme, challenge)
       return claims
     },
 

@@ -15,10 +15,11 @@ export function sentHeader({ headers, rawHeaders }: ApiRequest, name: string): s
   if (areOfFetch(headers)) return headers.get(name) ?? undefined
   const shown = headers[name]
   if (shown === undefined || rawHeaders === undefined) return Array.isArray(shown) ? shown.join(', ') : shown
-  const values = rawHeaders.filter((_, index) => {
-    const key = index % 2 === 1 && rawHeaders[index - 1]
-    return key && key.length === name.length && key.toLowerCase() === name
-  })
+  const values: (string | undefined)[] = []
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const sent = rawHeaders[at]
+    if (sent?.length === name.length && sent.toLowerCase() === name) values.push(rawHeaders[at + 1])
+  }
   return values.length > 1 ? values.join(', ') : `${shown}`
 }
 

@@ -1,30 +1,20 @@
+import type { VerificationError } from '@keyturn/core'
 import { type Client, OAuthError, ServerKeys } from '@keyturn/core'
-import { createLocalJWKSet, decodeProtectedHeader, type JWTVerifyGetKey, type JWTVerifyOptions, jwtVerify } from 'jose'
+import { type JWTVerifyGetKey, type JWTVerifyOptions, jwtVerify } from 'jose'
 import type { AccessTokenClaims } from './access-rules.ts'
 import { type AccessTokenProfile, normalized, problemWith } from './access-token-profile.ts'
-import { ALGORITHMS } from './algorithms.ts'
+import { isUnknownKey, localKeys } from './local-keys.ts'
 import type { PresentedToken } from './presented-token.ts'
 import type { TokenChallenge } from './token-challenge.ts'
 
 /** Milliseconds that keys stay good through an outage of the server. */
 const LONGEST_OUTAGE = 86_400_000
-/** What jose says where none of the keys, or more than one, could be meant: never are several tried. */
-const UNKNOWN_KEY = ['ERR_JWKS_NO_MATCHING_KEY', 'ERR_JWKS_MULTIPLE_MATCHING_KEYS']
 
 export interface JwtAccessTokenOptions {
   readonly audiences: readonly string[]
   /** Seconds that clocks may differ by. */
   readonly tolerance: number
   readonly profile: AccessTokenProfile
-}
-
-/** Whether a token is a JWT, as far as it can be seen (RFC 7515 section 3.1). */
-export function isJwt(token: string): boolean {
-  try {
-    return token.split('.', 3).length === 3 && typeof decodeProtectedHeader(token).alg === 'string'
-  } catch {
-    return false // which is the answer
-  }
 }
 
 /** Verifies access tokens of one server that are JWTs (RFC 9068 section 4). */
@@ -34,18 +24,10 @@ export class JwtAccessTokens {
   readonly #wanted: JWTVerifyOptions
 
   constructor(client: Client, options: JwtAccessTokenOptions) {
-    this.#keys = new ServerKeys<JWTVerifyGetKey>(client, {
-      prepare: ({ keys }) => createLocalJWKSet({ keys: [...keys] }),
-      isUnknownKey: (error) => UNKNOWN_KEY.includes(Object(error).code),
-      longest: LONGEST_OUTAGE,
-    })
+    this.#keys = new ServerKeys(client, { prepare: localKeys, isUnknownKey, longest: LONGEST_OUTAGE })
     this.#options = options
-    this.#wanted = {
-      algorithms: ALGORITHMS,
-      issuer: client.issuer,
-      clockTolerance: options.tolerance,
-      requiredClaims: ['exp', 'iat'],
-    }
+    const { issuer } = client
+    this.#wanted = { issuer, clockTolerance: options.tolerance }
   }
 
   /** Rejects with an `OAuthError` where there are no keys. */
@@ -54,14 +36,16 @@ export class JwtAccessTokens {
   }
 
   /** The claims of a token that is good, as RFC 9068 names them. Rejects with a `VerificationError`. */
-  async verified({ token, scheme }: PresentedToken, challenge: TokenChallenge): Promise<AccessTokenClaims> {
+  async verified(presented: PresentedToken, challenge: TokenChallenge): Promise<AccessTokenClaims> {
+    const { token, scheme } = presented
     const { audiences, tolerance, profile } = this.#options
-    const verifying = this.#keys.verified((keys) => jwtVerify(token, keys, this.#wanted))
-    const { payload, protectedHeader } = await verifying.catch((cause) => {
-      if (cause instanceof OAuthError) throw challenge.unavailable(cause)
-      const isOld = Object(cause).code === 'ERR_JWT_EXPIRED'
-      throw challenge.invalidToken(isOld ? 'The token has expired' : 'The token is not good here', { scheme, cause })
-    })
+    let verified: Awaited<ReturnType<typeof jwtVerify>>
+    try {
+      verified = await this.#keys.verified((keys) => jwtVerify(token, keys, this.#wanted))
+    } catch (cause) {
+      throw refusal(cause, presented, challenge)
+    }
+    const { payload, protectedHeader } = verified
     const problem = problemWith(profile, protectedHeader.typ, payload, audiences)
     if (problem) throw challenge.invalidToken('The token is not good here', { scheme, cause: new Error(problem) })
     if (Number(payload.iat) > Date.now() / 1000 + tolerance) {
@@ -69,4 +53,10 @@ export class JwtAccessTokens {
     }
     return normalized(profile, payload)
   }
+}
+
+function refusal(cause: unknown, { scheme }: PresentedToken, challenge: TokenChallenge): VerificationError {
+  if (cause instanceof OAuthError) return challenge.unavailable(cause)
+  const isOld = Object(cause).code === 'ERR_JWT_EXPIRED'
+  return challenge.invalidToken(isOld ? 'The token has expired' : 'The token is not good here', { scheme, cause })
 }

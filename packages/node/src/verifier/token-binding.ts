@@ -21,7 +21,7 @@ export class TokenBinding {
     this.#options = options
   }
 
-  /** Rejects with a `VerificationError`. Gives a newer nonce where it is time for one. */
+  /** Of a token that is bound, or sent as such. Rejects with a `VerificationError`. Gives a newer nonce where it is time for one. */
   async check(
     { cnf }: AccessTokenClaims,
     presented: PresentedToken,
