@@ -11,36 +11,34 @@ const REFETCH = 60_000
 
 /** A JWK Set, as far as it has been looked at (RFC 7517 section 5). */
 export interface FetchedKeySet {
-  readonly keys: readonly { kty: string; [member: string]: unknown }[]
+  readonly keys: readonly Readonly<Record<string, unknown>>[]
 }
 
 /** How keys are used; which library does that is the affair of who makes it. */
-export interface KeyUse<Keys> {
+export interface KeyUse<Keys extends object> {
   /** Called once for each set that is fetched. */
   prepare(set: FetchedKeySet): Keys | Promise<Keys>
-  /** Whether a check failed because none of the keys is the right one. */
-  isUnknownKey(error: unknown): boolean
+  /** The `code` of errors that say that none of the keys is the right one. */
+  unknownKey: readonly unknown[]
   /** Milliseconds that keys stay good while the server cannot tell newer ones. Default: five minutes. */
   longest?: number | undefined
 }
 
 /** The public keys of an authorization server, fetched within the limits of its client (RFC 7517 section 5). */
-export class ServerKeys<Keys> {
+export class ServerKeys<Keys extends object> {
   readonly #client: Client
   readonly #use: KeyUse<Keys>
-  readonly #longest: number
-  #keys: { prepared: Keys } | undefined
+  #keys: Keys | undefined
   #fetchedAt = 0
   #skew = 0
   #refetchedAt = 0
-  #fetching: Promise<{ prepared: Keys }> | undefined
+  #fetching: Promise<Keys> | undefined
   /** Why the last request brought no keys. */
   #failure: { error: unknown } | undefined
 
   constructor(client: Client, use: KeyUse<Keys>) {
     this.#client = client
     this.#use = use
-    this.#longest = use.longest ?? FRESH
   }
 
   /** Rejects with an `OAuthError` where there are no keys: before anything is spent on an answer that needs them. */
@@ -50,16 +48,16 @@ export class ServerKeys<Keys> {
 
   /** What `check` gives; for a key that is not known the server is asked once more, at most once a minute. */
   async verified<T>(check: (keys: Keys) => Promise<T>): Promise<T> {
-    const keys = this.#fresh() ?? (await this.#current())
+    const keys = await this.#current()
     try {
-      return await check(keys.prepared)
+      return await check(keys)
     } catch (error) {
-      if (!this.#use.isUnknownKey(error)) throw error
+      if (!this.#use.unknownKey.includes(Object(error).code)) throw error
       if (keys === this.#keys) {
         if (!this.#fetching && isWithin(REFETCH, this.#refetchedAt)) throw this.#failure ? this.#failure.error : error
         await this.#fetch()
       }
-      return check((this.#keys ?? keys).prepared)
+      return check(this.#keys ?? keys)
     }
   }
 
@@ -68,11 +66,10 @@ export class ServerKeys<Keys> {
     return this.#skew || clockSkew(new Headers(), jwt)
   }
 
-  async #current(): Promise<{ prepared: Keys }> {
+  async #current(): Promise<Keys> {
     const held = this.#keys
-    const fresh = this.#fresh()
-    if (fresh) return fresh
-    const isHeld = held && isWithin(this.#longest, this.#fetchedAt)
+    if (held && isWithin(FRESH, this.#fetchedAt)) return held
+    const isHeld = held && isWithin(this.#use.longest ?? FRESH, this.#fetchedAt)
     if (isHeld && !this.#fetching && isWithin(REFETCH, this.#refetchedAt)) return held
     const mayLag = isHeld && (this.#failure || isWithin(BEHIND, this.#fetchedAt))
     const fetched = this.#fetch().catch((error) => {
@@ -82,11 +79,7 @@ export class ServerKeys<Keys> {
     return mayLag ? held : fetched
   }
 
-  #fresh(): { prepared: Keys } | undefined {
-    return isWithin(FRESH, this.#fetchedAt) ? this.#keys : undefined
-  }
-
-  #fetch(): Promise<{ prepared: Keys }> {
+  #fetch(): Promise<Keys> {
     this.#fetching ??= this.#request()
       .catch((error) => {
         this.#failure = { error }
@@ -98,7 +91,7 @@ export class ServerKeys<Keys> {
     return this.#fetching
   }
 
-  async #request(): Promise<{ prepared: Keys }> {
+  async #request(): Promise<Keys> {
     if (this.#keys) this.#refetchedAt = Date.now()
     const url = await this.#client.requiredEndpoint('jwks_uri')
     const { response, json } = await this.#client.send(url, { redirect: 'manual' })
@@ -108,8 +101,7 @@ export class ServerKeys<Keys> {
         fix: 'Check what answers at jwks_uri.',
       })
     }
-    // Those of another kind are for others (RFC 7517 section 5).
-    const prepared = { prepared: await this.#use.prepare({ keys: keys.filter(({ kty }) => typeof kty === 'string') }) }
+    const prepared = await this.#use.prepare({ keys })
     this.#keys = prepared
     this.#failure = undefined
     this.#fetchedAt = Date.now()

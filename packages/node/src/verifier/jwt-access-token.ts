@@ -3,7 +3,7 @@ import { type Client, OAuthError, ServerKeys } from '@keyturn/core'
 import { type JWTVerifyGetKey, type JWTVerifyOptions, jwtVerify } from 'jose'
 import type { AccessTokenClaims } from './access-rules.ts'
 import { type AccessTokenProfile, normalized, problemWith } from './access-token-profile.ts'
-import { isUnknownKey, localKeys } from './local-keys.ts'
+import { localKeys, UNKNOWN_KEY } from './local-keys.ts'
 import type { PresentedToken } from './presented-token.ts'
 import type { TokenChallenge } from './token-challenge.ts'
 
@@ -24,7 +24,7 @@ export class JwtAccessTokens {
   readonly #wanted: JWTVerifyOptions
 
   constructor(client: Client, options: JwtAccessTokenOptions) {
-    this.#keys = new ServerKeys(client, { prepare: localKeys, isUnknownKey, longest: LONGEST_OUTAGE })
+    this.#keys = new ServerKeys(client, { prepare: localKeys, unknownKey: UNKNOWN_KEY, longest: LONGEST_OUTAGE })
     this.#options = options
     const { issuer } = client
     this.#wanted = { issuer, clockTolerance: options.tolerance }

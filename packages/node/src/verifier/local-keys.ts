@@ -1,16 +1,16 @@
 import type { FetchedKeySet } from '@keyturn/core'
-import { type CryptoKey, createLocalJWKSet, errors, type JWTVerifyGetKey } from 'jose'
+import { type CryptoKey, createLocalJWKSet, errors, type JWK, type JWTVerifyGetKey } from 'jose'
 import { ALGORITHMS } from './algorithms.ts'
 
 /** What jose says where none of the keys, or more than one, could be meant: never are several tried. */
-const UNKNOWN_KEY = ['ERR_JWKS_NO_MATCHING_KEY', 'ERR_JWKS_MULTIPLE_MATCHING_KEYS']
+export const UNKNOWN_KEY: readonly string[] = ['ERR_JWKS_NO_MATCHING_KEY', 'ERR_JWKS_MULTIPLE_MATCHING_KEYS']
 
 /**
  * Finds the one key that a token names (RFC 7515 section 4.1.4), among those that a server publishes. What jose has found
  * once is not looked for again: a set has few keys, and each has few algorithms.
  */
 export function localKeys(set: FetchedKeySet): JWTVerifyGetKey {
-  const find = createLocalJWKSet({ keys: [...set.keys] })
+  const find = createLocalJWKSet({ keys: set.keys.filter(isKey) })
   const found = new Map<string, CryptoKey>()
   return (header, token) => {
     const { alg, kid } = header
@@ -26,7 +26,7 @@ export function localKeys(set: FetchedKeySet): JWTVerifyGetKey {
   }
 }
 
-/** Whether newer keys could help. */
-export function isUnknownKey(error: unknown): boolean {
-  return UNKNOWN_KEY.includes(Object(error).code)
+/** Others are for others (RFC 7517 section 5). */
+function isKey(key: object): key is JWK {
+  return 'kty' in key && typeof key.kty === 'string'
 }
