@@ -66,7 +66,7 @@ export class ServerKeys<Keys extends object> {
     return this.#skew || clockSkew(new Headers(), jwt)
   }
 
-  async #current(): Promise<Keys> {
+  #current(): Keys | Promise<Keys> {
     const held = this.#keys
     if (held && isWithin(FRESH, this.#fetchedAt)) return held
     const isHeld = held && isWithin(this.#use.longest ?? FRESH, this.#fetchedAt)

@@ -91,6 +91,16 @@ withOpenssl(
   },
 )
 
+withOpenssl('a token that is bound to a certificate alone is not taken as DPoP, whatever is shown', async () => {
+  const port = await start()
+  const token = await boundToCertificate()
+  for (const more of [{}, { dpop: await proof(token) }]) {
+    const { status, challenge } = await send(port, { authorization: `DPoP ${token}`, ...more }, own)
+    expect(status).toBe(401)
+    expect(challenge).toMatch(/^DPoP error="invalid_token"/)
+  }
+})
+
 withOpenssl('over HTTP/2 it is the certificate of the session', async () => {
   const { key, cert } = made(tls)
   const verifier = new TokenServer().verifier()
