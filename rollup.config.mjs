@@ -31,14 +31,15 @@ const sweep = (dir) => ({
 
 export default ['core', 'browser', 'node'].map((name) => {
   const dir = `packages/${name}`
-  const { dependencies = {} } = JSON.parse(readFileSync(`${dir}/package.json`, 'utf8'))
+  const { dependencies = {}, peerDependencies = {} } = JSON.parse(readFileSync(`${dir}/package.json`, 'utf8'))
+  const others = Object.keys({ ...dependencies, ...peerDependencies })
   return {
     input: Object.fromEntries(
       ['index', 'ky', 'testing', 'verifier']
         .map((entry) => [entry, `${dir}/src/${entry}.ts`])
         .filter(([, file]) => existsSync(file)),
     ),
-    external: [/^node:/, ...Object.keys(dependencies).map((d) => new RegExp(`^${d}(/|$)`))],
+    external: [/^node:/, ...others.map((d) => new RegExp(`^${d}(/|$)`))],
     plugins: [typescript, sweep(dir)],
     onwarn(warning) {
       throw Object.assign(new Error(warning.message), warning)

@@ -16,6 +16,10 @@ const alias = ['core', 'browser', 'node'].flatMap((name) => [
   { find: new RegExp(`^@keyturn/${name}/(ky|testing|verifier)$`), replacement: `${root}packages/${name}/src/$1.ts` },
 ])
 
+/** What needs no browser runs side by side and first; browsers get in each other's way on a small machine. */
+const sideBySide = { maxWorkers: 2, sequence: { groupOrder: 0 } }
+const inTurn = { maxWorkers: 1, sequence: { groupOrder: 1 } }
+
 const onNode = (
   name: string,
   include: string,
@@ -24,6 +28,7 @@ const onNode = (
 ): TestProjectInlineConfiguration => ({
   resolve: { alias },
   test: {
+    ...(include.startsWith('examples') ? inTurn : sideBySide),
     name,
     include: [include],
     exclude: fleets,
@@ -58,6 +63,7 @@ const inBrowsers = (executablePath = ''): TestProjectInlineConfiguration => ({
   publicDir: `${root}packages/browser/test/public`,
   plugins: [msw({ mode: 'worker-only' })], // serves /mockServiceWorker.js
   test: {
+    ...inTurn,
     name: 'browser',
     include: [browserTests],
     testTimeout: 30_000,

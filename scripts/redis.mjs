@@ -1,14 +1,12 @@
 // Where the tests find a real Redis: $REDIS_SERVER, or redis-server on the PATH, or Debian's own packages, unpacked once into
 // node_modules/.cache without root. What starts one here ends it.
-import { spawn, spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { createConnection, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
-import { delimiter, dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { delimiter, join } from 'node:path'
+import { folderOf, unpackedPackages } from './debian-packages.mjs'
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)))
-const unpacked = join(root, 'node_modules/.cache/redis')
 /** What redis-server needs besides what every Debian has. */
 const packages = ['redis-server', 'redis-tools', 'libjemalloc2', 'liblua5.1-0', 'liblzf1', 'lua-cjson', 'lua-bitop']
 
@@ -16,28 +14,19 @@ const packages = ['redis-server', 'redis-tools', 'libjemalloc2', 'liblua5.1-0', 
 export function installedRedis() {
   const folders = (process.env.PATH ?? '').split(delimiter)
   const candidates = [process.env.REDIS_SERVER, ...folders.map((folder) => join(folder, 'redis-server'))]
-  return candidates.find((file) => file && existsSync(file)) ?? commandIn(unpacked)
+  return candidates.find((file) => file && existsSync(file)) ?? commandIn(folderOf('redis'))
 }
 
 /** The command of a redis-server, which is brought here where there is none. Throws where that cannot be. */
 export function redisServer() {
   const installed = installedRedis()
   if (installed) return installed
-  mkdirSync(dirname(unpacked), { recursive: true })
-  const folder = mkdtempSync(`${unpacked}-`)
   try {
-    download(folder)
-    for (const file of readdirSync(folder).filter((name) => name.endsWith('.deb')))
-      run('dpkg-deb', ['-x', file, '.'], folder)
-    if (!existsSync(unpacked)) renameSync(folder, unpacked) // so that a half of it is never seen
+    unpackedPackages('redis', [...packages, 'libatomic1'])
   } catch (cause) {
-    if (!commandIn(unpacked)) {
-      throw new Error('No Redis: install redis-server, or set REDIS_SERVER to where it is', { cause })
-    }
-  } finally {
-    rmSync(folder, { recursive: true, force: true })
+    throw new Error('No Redis: install redis-server, or set REDIS_SERVER to where it is', { cause })
   }
-  const command = commandIn(unpacked)
+  const command = commandIn(folderOf('redis'))
   if (!command) throw new Error('No Redis in its packages: install redis-server, or set REDIS_SERVER to where it is')
   return command
 }
@@ -45,22 +34,6 @@ export function redisServer() {
 function commandIn(folder) {
   const file = join(folder, 'usr/bin/redis-server')
   return existsSync(file) ? file : undefined
-}
-
-/** With lists of packages of its own where the system has none. */
-function download(folder) {
-  const wanted = [...packages, 'libatomic1']
-  if (spawnSync('apt-get', ['download', ...wanted], { cwd: folder }).status === 0) return
-  const own = ['-o', `Dir::State=${folder}/state`, '-o', `Dir::Cache=${folder}/cache`]
-  mkdirSync(join(folder, 'state/lists/partial'), { recursive: true })
-  mkdirSync(join(folder, 'cache/archives/partial'), { recursive: true })
-  run('apt-get', [...own, 'update'], folder)
-  run('apt-get', [...own, 'download', ...wanted], folder)
-}
-
-function run(command, parameters, cwd) {
-  const { status, error, stderr } = spawnSync(command, parameters, { cwd, encoding: 'utf8' })
-  if (status !== 0) throw error ?? new Error(`${command} ${parameters.join(' ')}: ${stderr}`)
 }
 
 const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
@@ -95,6 +68,7 @@ export async function startRedis({ kept = false, cluster = false } = {}) {
   const command = redisServer()
   const folder = mkdtempSync(join(tmpdir(), 'keyturn-redis-'))
   const port = await freePort()
+  const unpacked = folderOf('redis')
   const libraries = command.startsWith(unpacked)
     ? readdirSync(join(unpacked, 'usr/lib')).map((name) => join(unpacked, 'usr/lib', name))
     : []

@@ -47,6 +47,7 @@ test('every relative link of the documents leads somewhere', () => {
     'SECURITY.md',
     'docs/architecture.md',
     'docs/errors.md',
+    'docs/providers.md',
     'docs/recipes.md',
   ].flatMap((file) =>
     [...text(file).matchAll(/\]\((?!https?:|#)([^)#]+)/g)]

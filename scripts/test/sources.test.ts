@@ -54,7 +54,7 @@ const layers: Record<number, string[]> = {
     'listeners.ts',
     'warnings.ts',
   ],
-  6: ['source-options.ts', 'token-manager.ts', 'confidential-token-manager.ts'],
+  6: ['source-options.ts', 'spending.ts', 'token-manager.ts', 'confidential-token-manager.ts'],
   7: [
     'grants/*',
     'user-info.ts',
@@ -65,6 +65,14 @@ const layers: Record<number, string[]> = {
     'redirects.ts',
     'step-up.ts',
     'authenticated-fetch.ts',
+    ...['reconnection.ts', 'connection-token.ts'],
+    ...['event-stream.ts', 'event-connection.ts', 'authenticated-events.ts'],
+    ...[
+      'web-socket-options.ts',
+      'web-socket-connection.ts',
+      'web-socket-connections.ts',
+      'authenticated-web-socket.ts',
+    ],
   ],
   8: ['index.ts', 'testing.ts'],
 }
@@ -170,12 +178,24 @@ test('only the verifier imports jose, and it runs where Node does not', () => {
 })
 
 test.each(packageNames)('%s imports only what its package.json declares', (name) => {
-  const { dependencies } = JSON.parse(readFileSync(`${root}packages/${name}/package.json`, 'utf8'))
+  const { dependencies, peerDependencies } = JSON.parse(readFileSync(`${root}packages/${name}/package.json`, 'utf8'))
+  const declared = Object.keys({ ...dependencies, ...peerDependencies })
   const allowed = (specifier: string) =>
     specifier.startsWith('.') ||
     (specifier.startsWith('node:') && name === 'node') ||
-    Object.keys(dependencies).some((d) => specifier === d || specifier.startsWith(`${d}/`))
+    declared.some((d) => specifier === d || specifier.startsWith(`${d}/`))
   expect(sourcesOf(name).flatMap((file) => file.imports.filter((i) => !allowed(i.specifier)))).toEqual([])
+})
+
+test('what is an optional peer is loaded when it is asked for, and not before', () => {
+  const { peerDependencies, peerDependenciesMeta } = JSON.parse(
+    readFileSync(`${root}packages/node/package.json`, 'utf8'),
+  )
+  const optional = Object.keys(peerDependencies).filter((one) => peerDependenciesMeta[one].optional)
+  expect(optional).toEqual(['@napi-rs/keyring'])
+  for (const { name, text } of sourcesOf('node')) {
+    for (const one of optional) expect(text, name).not.toMatch(new RegExp(`^import (?!type ).* from '${one}'`, 'm'))
+  }
 })
 
 test.each(packageNames)('no file of %s is longer than 250 lines, says any or silences the compiler', (name) => {

@@ -1,20 +1,23 @@
-// The playground's page: one session that renews itself, and the means to disturb it.
+// The playground's page: a session that renews itself, one that is bound to a key, and the means to disturb them.
 import { authorizationCode, InvalidCallbackError } from '@keyturn/browser'
 import type { PageSettings } from '../src/page-contract.ts'
 import { Calls } from './calls.ts'
 import { clockShift, onClockChange, realNow, setClock } from './clock.ts'
 import { button, element, make, say } from './dom.ts'
 import { tell } from './log.ts'
+import { Payments } from './payments.ts'
 import { SentRequests } from './sent-requests.ts'
 import { ServerWatch } from './server-watch.ts'
 import { SessionWatch } from './session-watch.ts'
 import { Timeline } from './timeline.ts'
+import { Vault } from './vault.ts'
 
 const HOUR = 3_600_000
 const home = `${location.origin}/`
 
 const response = await fetch('/config.json')
-const { apis, issuer, clientId, scope, timeout, lifetime, times }: PageSettings = await response.json()
+const settings: PageSettings = await response.json()
+const { apis, issuer, clientId, scope, timeout, lifetime, times } = settings
 const sent = new SentRequests()
 const auth = authorizationCode({
   issuer,
@@ -35,24 +38,32 @@ const lanes = apis.map(({ name }, i) =>
   timeline.lane(`you → ${name}`, i === 0 ? 'code + PKCE, in this page' : 'same session, another token'),
 )
 const [ownLane = timeline.lane('you', '')] = lanes
+const vault = new Vault(settings, timeline.lane('you → vault', 'another session, bound to a key'), auth)
 onClick('login', () => auth.login())
-onClick('logout', () => auth.logout({ postLogoutRedirectUri: home }))
+onClick('logout', async () => {
+  if (vault.auth.session.status === 'signedIn') await vault.auth.logout({ endSession: false })
+  await auth.logout({ postLogoutRedirectUri: home })
+})
 
-try {
-  await auth.handleCallback()
-} catch (error) {
-  problem(error)
-  if (!(error instanceof InvalidCallbackError)) throw error
+for (const one of [auth, vault.auth]) {
+  try {
+    await one.handleCallback() // of the other's login it wants nothing
+  } catch (error) {
+    problem(error)
+    if (!(error instanceof InvalidCallbackError)) throw error
+  }
 }
 
 const others = new Map(apis.flatMap(({ resource }, i) => (resource && lanes[i] ? [[resource, lanes[i]] as const] : [])))
-const watch = new SessionWatch(auth, sent, ownLane, others)
+const watch = new SessionWatch({ who: 'this page', auth, sent, lane: ownLane, others })
 const calls = new Calls(auth, apis, lanes, watch)
+const payments = new Payments(auth, settings.payments.url, ownLane)
 const servers = new ServerWatch(timeline, times)
 clock()
 auth.subscribe(render)
 render()
 every(500, () => watch.look().then(figures))
+every(500, () => vault.look())
 every(300, () => servers.look())
 
 function render(): void {
@@ -67,6 +78,7 @@ function render(): void {
   element('logout').hidden = !signedIn
   if (signedIn) problem()
   calls.allow(signedIn)
+  payments.allow(signedIn)
 }
 
 function figures(): void {

@@ -30,11 +30,27 @@ export interface Renewals {
   failed: number
 }
 
+export interface Watched {
+  /** Whose session it is, in the log. */
+  who: string
+  auth: AuthorizationCodeFlow
+  /** All token requests of the page for it. */
+  sent: SentRequests
+  /** For the session's own token. */
+  lane: Lane
+  /** What that is for, where `auth` asks for one resource. */
+  resource?: string
+  /** For the tokens of other resources. */
+  others?: Map<string, Lane>
+}
+
 /** Looks at the session as a page that uses it would, and shows in lanes and words what it sees. */
 export class SessionWatch {
   readonly renewals: Renewals = { here: 0, elsewhere: 0, failed: 0 }
   readonly #auth: AuthorizationCodeFlow
+  readonly #who: string
   readonly #sent: SentRequests
+  readonly #resource: string
   readonly #lane: Lane
   readonly #others: Map<string, Lane>
   readonly #seen = new Set<string>()
@@ -43,11 +59,12 @@ export class SessionWatch {
   #status = 'unknown'
   #retryAt: number | undefined
 
-  /** `lane` is for the page's own token, `others` for those of other resources. */
-  constructor(auth: AuthorizationCodeFlow, sent: SentRequests, lane: Lane, others: Map<string, Lane>) {
+  constructor({ who, auth, sent, lane, resource = '', others = new Map() }: Watched) {
+    this.#who = who
     this.#auth = auth
     this.#sent = sent
     this.#lane = lane
+    this.#resource = resource
     this.#others = others
     for (const event of auth.explain()) this.#seen.add(keyOf(event)) // what happened before the page was opened
   }
@@ -86,7 +103,7 @@ export class SessionWatch {
     }
   }
 
-  #found(lane: Lane, { issuedAt, expiresAt }: IssuedTokenSet, resource = ''): void {
+  #found(lane: Lane, { issuedAt, expiresAt }: IssuedTokenSet, resource = this.#resource): void {
     const before = this.#tokens.get(lane)
     if (before?.issuedAt === issuedAt) return
     const start = issuedAt - clockShift()
@@ -97,10 +114,15 @@ export class SessionWatch {
     if (!before) {
       lane.mark(start, 'issued')
       const what = own ? `has a token, good for ${seconds(end - realNow())}` : 'has a second token, for invoices'
-      tell({ at: realNow(), who: 'this page', what, mood: 'good' }, { aloud: true })
+      tell({ at: realNow(), who: this.#who, what, mood: 'good' }, { aloud: true })
       return
     }
-    const sent = this.#sent.includes(resource, issuedAt)
+    const sent = this.#sent.behind(resource, issuedAt)
+    if (sent?.isLogin) {
+      lane.mark(start, 'issued')
+      tell({ at: start, who: this.#who, what: 'has another token, of a new login', mood: 'good' }, { aloud: true })
+      return
+    }
     const kind = sent ? 'here' : 'elsewhere'
     lane.mark(start, kind)
     if (own) this.renewals[kind] += 1
@@ -108,7 +130,7 @@ export class SessionWatch {
     const what = sent
       ? `renewed its token${own ? '' : ' for invoices'}${early > 0 ? `, ${seconds(early)} before the old one ended` : ''}`
       : 'took over the token that another tab renewed'
-    tell({ at: start, who: 'this page', what, mood: 'good' }, { aloud: own })
+    tell({ at: start, who: this.#who, what, mood: 'good' }, { aloud: own })
   }
 
   #happened(event: TimelineEvent): void {
@@ -117,7 +139,7 @@ export class SessionWatch {
     this.#seen.add(key)
     const at = realNow()
     const say = (what: string, mood: 'good' | 'bad' | 'neutral') =>
-      tell({ at, who: 'this page', what, mood }, { aloud: true })
+      tell({ at, who: this.#who, what, mood }, { aloud: true })
     if (event.event === 'failed') {
       this.renewals.failed += 1
       this.#lane.mark(at, 'failed')
@@ -134,7 +156,10 @@ export class SessionWatch {
       say(`${(end && ends[end.reason]) ?? event.detail}${where}`, end?.origin === 'server' ? 'bad' : 'neutral')
     }
     if (event.event === 'degraded') say(`goes on without its storage: ${event.detail}`, 'bad')
-    if (event.event === 'issued' && this.#status === 'signedOut') say('signed in, in another tab', 'good')
+    if (event.event === 'issued' && this.#status === 'signedOut') {
+      const isOwn = this.#sent.behind(this.#resource, event.at)?.isLogin
+      say(isOwn ? 'signed in, in a window' : 'signed in, in another tab', 'good')
+    }
   }
 
   #describe(stale: boolean): void {

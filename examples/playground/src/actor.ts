@@ -1,5 +1,4 @@
 import { type IssuedTokenSet, type TimelineEvent, type TokenManager, TokenUnavailableError } from '@keyturn/node'
-import type { RunningApi } from '../../api/src/api.ts'
 import { work } from '../../worker/src/worker.ts'
 import type { AuthorizationServer } from './authorization-server.ts'
 
@@ -10,7 +9,8 @@ export interface ActorOptions {
   /** As the authorization server knows it. */
   clientId: string
   source: TokenManager
-  api: RunningApi
+  /** What is called. */
+  api: { url: string }
   server: AuthorizationServer
 }
 
@@ -85,8 +85,10 @@ export class Actor {
   view(): ActorView {
     const { name, title, clientId, source, server } = this.#options
     const { session } = source
+    // That a proof needs a nonce is a question, and no failure.
     const failed = server.log.filter(
-      (entry) => entry.clientId === clientId && (entry.fault || (entry.status ?? 0) >= 400),
+      ({ clientId: of, fault, status = 0, error }) =>
+        of === clientId && (fault || (status >= 400 && error !== 'use_dpop_nonce')),
     )
     return {
       name,

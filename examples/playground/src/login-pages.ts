@@ -1,7 +1,8 @@
 import { text } from 'node:stream/consumers'
 import type Provider from 'oidc-provider'
 import type { Configuration, Interaction, InteractionResults, KoaContextWithOIDC } from 'oidc-provider'
-import { isPasswordOf } from './accounts.ts'
+import { isPasswordOf, isSecondFactor } from './accounts.ts'
+import { TWO_FACTORS, wantsTwoFactors } from './sign-in-strength.ts'
 
 type DeviceFlow = NonNullable<NonNullable<Configuration['features']>['deviceFlow']>
 type RPInitiatedLogout = NonNullable<NonNullable<Configuration['features']>['rpInitiatedLogout']>
@@ -43,25 +44,31 @@ ${content}
 `
 }
 
-function loginPage(clientId: unknown, alert = ''): string {
+function loginPage({ params, session }: Interaction, alert = ''): string {
+  const hasCode = wantsTwoFactors(params)
+  const known = session?.accountId ?? ''
   return page(
-    'Sign in',
-    `<p>to continue to <strong>${escapeHtml(clientId)}</strong></p>
+    hasCode ? 'Prove that it is you' : 'Sign in',
+    `<p>to continue to <strong>${escapeHtml(params.client_id)}</strong></p>
 ${alert && `<p role="alert">${escapeHtml(alert)}</p>`}
 <form method="post">
-<label>User name <input name="username" autocomplete="username" required autofocus></label>
-<label>Password <input name="password" type="password" autocomplete="current-password" required></label>
+<label>User name
+<input name="username" autocomplete="username" value="${escapeHtml(known)}" required${known ? '' : ' autofocus'}></label>
+<label>Password
+<input name="password" type="password" autocomplete="current-password" required${known ? ' autofocus' : ''}></label>
+${hasCode ? '<label>Code <input name="code" inputmode="numeric" autocomplete="one-time-code" required></label>' : ''}
 <button class="primary">Sign in</button>
 <button name="abort" value="yes" formnovalidate>Cancel</button>
 </form>
-<p><small>Try ada with lovelace, or alan with turing.</small></p>`,
+<p><small>Try ada with lovelace, or alan with turing.${hasCode ? ' The code is 246810.' : ''}</small></p>`,
   )
 }
 
-function consentPage(clientId: unknown): string {
+function consentPage({ params }: Interaction): string {
   return page(
     'Allow access?',
-    `<p><strong>${escapeHtml(clientId)}</strong> asks for access to your account.</p>
+    `<p><strong>${escapeHtml(params.client_id)}</strong> asks for access to your account:
+<strong>${escapeHtml(params.scope)}</strong>.</p>
 <form method="post">
 <button class="primary">Allow</button>
 <button name="abort" value="yes">Cancel</button>
@@ -85,7 +92,7 @@ export function serveLoginPages(provider: Provider): void {
     const form = ctx.method === 'POST' ? new URLSearchParams(await text(ctx.req)) : undefined
     const asks = prompt.name === 'login' || prompt.reasons.includes('consent_prompt')
     if (asks && !form) {
-      ctx.body = prompt.name === 'login' ? loginPage(params.client_id) : consentPage(params.client_id)
+      ctx.body = prompt.name === 'login' ? loginPage(interaction) : consentPage(interaction)
       return
     }
 
@@ -96,10 +103,16 @@ export function serveLoginPages(provider: Provider): void {
       const username = form?.get('username') ?? ''
       if (!isPasswordOf(username, form?.get('password') ?? '')) {
         ctx.status = 401
-        ctx.body = loginPage(params.client_id, 'That user name and password do not match.')
+        ctx.body = loginPage(interaction, 'That user name and password do not match.')
         return
       }
-      result = { login: { accountId: username } }
+      const isStrong = wantsTwoFactors(params)
+      if (isStrong && !isSecondFactor(form?.get('code') ?? '')) {
+        ctx.status = 401
+        ctx.body = loginPage(interaction, 'That is not the code.')
+        return
+      }
+      result = { login: { accountId: username, ...(isStrong && { acr: TWO_FACTORS }) } }
     } else {
       result = { consent: { grantId: await grantWhatIsMissing(provider, interaction) } }
     }

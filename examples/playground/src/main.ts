@@ -1,6 +1,6 @@
-// `npm start`: an authorization server, two APIs, two who call them, and a page, on this machine only.
+// `npm start`: an authorization server, its APIs, two who call them, and a page, on this machine only.
 import { parseArgs } from 'node:util'
-import { clientCredentials, password } from '@keyturn/node'
+import { clientCredentials, dpop, password } from '@keyturn/node'
 import { installedRedis } from '../../../scripts/redis.mjs'
 import { Actor } from './actor.ts'
 import { Breakage } from './breakage.ts'
@@ -32,14 +32,15 @@ async function play(): Promise<void> {
     spaOrigins: [page.origin],
     ...(refuse && { refuse }),
   })
-  const { server, orders, invoices } = servers
+  const { server, orders, vault } = servers
   const { issuer } = server
   const quiet = { issuer, scope: 'api:read', timeout: 1000, onWarning: () => {} }
   const worker = clientCredentials({
     ...quiet,
     clientId: 'worker',
     clientSecret: 'worker-secret',
-    resource: invoices.audience,
+    resource: vault.audience,
+    dpop: dpop(),
   })
   const ada = password({
     ...quiet,
@@ -52,10 +53,10 @@ async function play(): Promise<void> {
   const actors = [
     new Actor({
       name: 'worker',
-      title: 'client credentials → invoices',
+      title: 'client credentials, DPoP → vault',
       clientId: 'worker',
       source: worker,
-      api: invoices,
+      api: vault,
       server,
     }),
     new Actor({ name: 'ada', title: 'password, rotation → orders', clientId: 'cli', source: ada, api: orders, server }),

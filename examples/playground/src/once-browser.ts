@@ -42,7 +42,7 @@ export async function inBrowser({ refuse, done, say }: PartOptions): Promise<voi
   }
 }
 
-async function act(browser: Browser, origin: string, { server, orders, invoices }: Servers): Promise<number> {
+async function act(browser: Browser, origin: string, { server, orders, invoices }: Servers): Promise<void> {
   const context = await browser.newContext()
   context.setDefaultTimeout(15_000)
   const watched = new Watched()
@@ -106,7 +106,6 @@ async function act(browser: Browser, origin: string, { server, orders, invoices 
 
   assert(watched.complaints.length === 0, `the browser complains: ${watched.complaints.join('; ')}`)
   assert(watched.strangers.length === 0, `the page asked ${watched.strangers.join(', ')}`)
-  return 0
 }
 
 async function signIn(page: Page): Promise<void> {

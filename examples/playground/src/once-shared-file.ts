@@ -45,7 +45,6 @@ export async function sharedFile({ done, ...options }: PartOptions): Promise<voi
     const logout = await run(cli, 'logout')
     assert(logout.code === 0, `cli logout: ${logout.output}`)
     assert((await run(cli, 'whoami')).code === 1, 'still signed in after cli logout')
-    return 0
   })
   await rm(folder, { recursive: true })
   await servers.stop()

@@ -46,7 +46,6 @@ export async function signIn({ done, ...options }: PartOptions): Promise<void> {
       const { session } = source
       assert(session.status === 'signedIn' && session.claims?.sub === 'ada', `the session is ${session.status}`)
       assert(userAgent.url === redirectUri, 'the code stayed in the address')
-      return 0
     }),
   )
   done(
@@ -60,21 +59,24 @@ export async function signIn({ done, ...options }: PartOptions): Promise<void> {
         `served ${orders.served} and ${invoices.served} of 10 calls`,
       )
       assert(server.tokenRequests() <= 3, 'more than one token for each API')
-      return 0
     }),
   )
   done(
-    await measure('sign-out: the refresh token is dead', servers, async () => {
-      await source.logout({ endSession: false })
-      assert(source.session.status === 'signedOut', `the session is ${source.session.status}`)
-      assert(
-        server.log.some(({ path, status }) => path === '/token/revocation' && status === 200),
-        'nothing was revoked',
-      )
-      const answer = await refresh(server.issuer, refreshTokens.at(-1) ?? '')
-      assert(answer === 'invalid_grant', `the server still takes the refresh token (${answer})`)
-      return 1
-    }),
+    await measure(
+      'sign-out: the refresh token is dead',
+      servers,
+      async () => {
+        await source.logout({ endSession: false })
+        assert(source.session.status === 'signedOut', `the session is ${source.session.status}`)
+        assert(
+          server.log.some(({ path, status }) => path === '/token/revocation' && status === 200),
+          'nothing was revoked',
+        )
+        const answer = await refresh(server.issuer, refreshTokens.at(-1) ?? '')
+        assert(answer === 'invalid_grant', `the server still takes the refresh token (${answer})`)
+      },
+      { tokenRequests: 1 },
+    ),
   )
   await source[Symbol.asyncDispose]()
   await servers.stop()

@@ -49,7 +49,6 @@ export async function worker({ done, ...options }: PartOptions): Promise<void> {
     assert(unheard === 0 || unheard === 1, `${outcomes.length} calls made, ${orders.served} served`)
     assert(refused() > 0, 'no token request was answered 503')
     assert(bought() === LIFETIMES + 1, `${bought()} tokens bought for ${LIFETIMES} lifetimes`)
-    return 0
   })
   await source[Symbol.asyncDispose]()
   await servers.stop()

@@ -1,7 +1,9 @@
 import type { Row } from './measure.ts'
 import { inBrowser } from './once-browser.ts'
+import { boundToKeys } from './once-dpop.ts'
 import { sharedFile } from './once-shared-file.ts'
 import { signIn } from './once-sign-in.ts'
+import { steppedUp } from './once-step-up.ts'
 import { worker } from './once-worker.ts'
 
 /** Seconds. A second of it may be lost, because a JWT expires at a whole one; the rest has room for a renewal that fails. */
@@ -42,7 +44,7 @@ export async function runOnce({ refuse }: { refuse: boolean }): Promise<number> 
     rows.push(row)
     say(lineOf(row.part, row.tokenRequests, row.apiCalls, row.failures))
   }
-  const parts = [inBrowser, signIn, sharedFile, worker]
+  const parts = [inBrowser, signIn, steppedUp, boundToKeys, sharedFile, worker]
   const options = { accessTokenTTL: LIFETIME, refuse, done, say }
   const results = await Promise.allSettled(parts.map((part) => part(options)))
   clearTimeout(watchdog)

@@ -12,8 +12,9 @@ const faults: Partial<Record<Trouble, [what: string, fault: Fault]>> = {
   hang: ['hangs', { hang: true }],
 }
 
-/** The servers as the page's script is told of them; it signs people in as the client `spa`. */
-export function settingsOf({ server, orders, invoices }: Servers, lifetime: number, timeout = 10_000): PageSettings {
+/** The servers as the page's script is told of them; it signs people in as the clients `spa` and `spa-dpop`. */
+export function settingsOf(servers: Servers, lifetime: number, timeout = 10_000): PageSettings {
+  const { server, orders, invoices, payments, vault } = servers
   return {
     issuer: server.issuer,
     clientId: 'spa',
@@ -25,6 +26,8 @@ export function settingsOf({ server, orders, invoices }: Servers, lifetime: numb
       { name: 'orders', url: orders.url },
       { name: 'invoices', url: invoices.url, resource: invoices.audience },
     ],
+    payments: { url: payments.url },
+    vault: { url: vault.url, resource: vault.audience, clientId: 'spa-dpop' },
   }
 }
 

@@ -13,6 +13,10 @@ export interface PageSettings {
   times: number
   /** The first is what a token is for where nothing else is said. */
   apis: { name: string; url: string; resource?: string }[]
+  /** Takes the tokens of the first, and wants more of some. */
+  payments: { url: string }
+  /** Takes tokens of this client that are bound to a key, and no others. */
+  vault: { url: string; resource: string; clientId: string }
 }
 
 /** What the page is told of those who live on the server, without their tokens. */

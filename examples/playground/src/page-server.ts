@@ -75,13 +75,14 @@ export async function startPageServer({ settings, state, make }: PageBackground)
 }
 
 /** Nothing but the page's own files, and connections to the servers that it is for. */
-function policy({ issuer, apis }: PageSettings): string {
+function policy({ issuer, apis, payments, vault }: PageSettings): string {
+  const origins = [...apis, payments, vault].map(({ url }) => new URL(url).origin)
   return [
     "default-src 'none'",
     "script-src 'self'",
     "style-src 'self'",
     "img-src 'self' data:",
-    `connect-src 'self' ${[issuer, ...apis.map(({ url }) => new URL(url).origin)].join(' ')}`,
+    `connect-src 'self' ${[issuer, ...origins].join(' ')}`,
     "base-uri 'none'",
     "form-action 'none'",
     "frame-ancestors 'none'",

@@ -5,6 +5,7 @@ import { findAccount } from './accounts.ts'
 import { registeredClients } from './clients.ts'
 import { devicePages, errorPage, logoutPages } from './login-pages.ts'
 import type { Memory } from './memory-adapter.ts'
+import { signInClaims, signInPolicy, TWO_FACTORS } from './sign-in-strength.ts'
 
 /** A protected resource (RFC 8707) and the scopes that it knows. */
 export interface Api {
@@ -74,7 +75,9 @@ export function providerConfiguration(options: ProviderOptions): Configuration {
     issueRefreshToken: (_ctx, client) => client.grantTypeAllowed('refresh_token'),
     rotateRefreshToken: () => true,
     expiresWithSession: () => false,
-    interactions: { url: (_ctx, interaction) => `/interaction/${interaction.uid}` },
+    acrValues: [TWO_FACTORS],
+    extraTokenClaims: signInClaims,
+    interactions: { policy: signInPolicy(), url: (_ctx, interaction) => `/interaction/${interaction.uid}` },
     renderError: errorPage,
     ttl: {
       AccessToken: accessTokenTTL,

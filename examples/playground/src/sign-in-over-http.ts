@@ -2,6 +2,8 @@
 export interface SignIn {
   username: string
   password: string
+  /** The second factor, where the page asks for one. */
+  code?: string
   /** Default 'allow'. */
   decision?: 'allow' | 'abort'
   /** The browser's cookies, kept from one sign-in to the next by who passes the same map. */
@@ -51,8 +53,8 @@ export async function signInOverHttp(authorizationUrl: string | URL, signIn: Sig
   throw new Error(`no end of pages at ${url.href}`)
 }
 
-function filledIn(html: string, { username, password, decision }: SignIn): URLSearchParams {
-  const typed: Record<string, string> = { username, password }
+function filledIn(html: string, { username, password, code = '', decision }: SignIn): URLSearchParams {
+  const typed: Record<string, string> = { username, password, code }
   const body = new URLSearchParams()
   for (const [input] of html.matchAll(/<input[^>]*>/g)) {
     const name = attribute(input, 'name')

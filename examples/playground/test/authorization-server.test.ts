@@ -4,6 +4,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { type AuthorizationServer, startAuthorizationServer } from '../src/authorization-server.ts'
 import { fingerprint } from '../src/faults.ts'
 import { type Cookie, signInOverHttp } from '../src/sign-in-over-http.ts'
+import { TWO_FACTORS } from '../src/sign-in-strength.ts'
 
 const orders = 'https://orders.example'
 const invoices = 'https://invoices.example'
@@ -109,6 +110,29 @@ test('consent is a page of its own where the client asks for it', async () => {
   const callback = new URL(await signInOverHttp(url, { ...ada, cookies, decision: 'abort' }))
   expect(callback.searchParams.get('error')).toBe('access_denied')
   expect(await codeOf({ url, cookies })).not.toBe('')
+})
+
+test('two factors are proved where a client wants them, and every token of that session says so', async () => {
+  const cookies = new Map<string, Cookie>()
+  const wanted = { acr_values: TWO_FACTORS, max_age: '60' }
+  const plain = authorization()
+  const weak = await exchange(await codeOf({ url: plain.url, cookies }), plain.code_verifier)
+  expect(decodeJwt(weak.access_token ?? '')).toMatchObject({ auth_time: expect.any(Number) })
+  expect(decodeJwt(weak.access_token ?? '')).not.toHaveProperty('acr')
+  const silently = async () =>
+    new URL(await signInOverHttp(authorization({ ...wanted, prompt: 'none' }).url, { ...ada, cookies })).searchParams
+  expect((await silently()).get('error')).toBe('unmet_authentication_requirements')
+
+  const { url, code_verifier } = authorization(wanted)
+  await expect(signInOverHttp(url, { ...ada, cookies, code: '000000' })).rejects.toThrow(/not the code/)
+  await expect(signInOverHttp(url, { ...ada, cookies, password: 'x', code: '246810' })).rejects.toThrow(/do not match/)
+  const { searchParams } = new URL(await signInOverHttp(url, { ...ada, cookies, code: '246810' }))
+  const strong = await exchange(searchParams.get('code') ?? '', code_verifier)
+  const renewed = await refresh(strong.refresh_token, { client_id: 'spa', resource: invoices })
+  const { auth_time } = decodeJwt(strong.id_token ?? '')
+  for (const jwt of [strong.id_token, strong.access_token, renewed.access_token])
+    expect(decodeJwt(jwt ?? '')).toMatchObject({ acr: TWO_FACTORS, auth_time })
+  expect((await silently()).get('code')).toBeTruthy()
 })
 
 test('a browser that keeps its cookies is signed in until it signs out', async () => {

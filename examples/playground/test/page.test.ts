@@ -146,6 +146,126 @@ test('a revoked session ends at the next renewal, and the page says why', async 
   watched.complaints.splice(0) // a refusal has status 400, and the console shows it
 })
 
+/** Presses a button that opens a window, and waits for that. */
+async function popupOf(name: string): Promise<Page> {
+  const [popup] = await Promise.all([page.waitForEvent('popup'), press(name)])
+  return popup
+}
+
+/** The console shows an API's refusal as an error, too. */
+function forgive(...statuses: number[]): void {
+  const expected = new RegExp(`^Failed to load resource: .* (${statuses.join('|')})`)
+  const others = watched.complaints.filter((text) => !expected.test(text))
+  expect(others.length).toBeLessThan(watched.complaints.length)
+  watched.complaints.splice(0, Number.POSITIVE_INFINITY, ...others)
+}
+
+const paid = (text: string | RegExp) => expect.poll(() => page.textContent('#paid'), { timeout: 10_000 }).toMatch(text)
+const steps = () => page.locator('#steps li').allTextContents()
+
+test('an API that asks for more is answered in a window, and the request is sent again', async () => {
+  await signIn()
+  await press('Transfer money')
+  await page.waitForSelector('#step-up[open]')
+  expect(await page.textContent('#step-up-what')).toContain('a sign-in with two factors at most 30 s ago')
+  const login = await popupOf('Go on in a window')
+  await login.fill('[name=password]', 'lovelace')
+  await login.fill('[name=code]', '246810')
+  await Promise.all([login.waitForEvent('close'), login.click('button.primary')])
+  await paid('Done: 25 € went to Alan.')
+  expect(await steps()).toEqual([
+    'POST /transfer → 401 insufficient_user_authentication: wants a sign-in with two factors at most 30 s ago',
+    'You did it → another token ',
+    'POST /transfer → 200 the same bytes, that token',
+  ])
+  expect(await page.locator('#step-up').isVisible()).toBe(false)
+  await said('has another token, of a new login')
+
+  await press('Transfer money')
+  await paid('Done: 25 € went to Alan.')
+  await expect.poll(steps).toEqual(['POST /transfer → 200 '])
+
+  await press('Raise the limit')
+  const consent = await popupOf('Go on in a window')
+  await consent.waitForSelector('button.primary')
+  expect(await consent.textContent('main')).toContain('api:write')
+  await Promise.all([consent.waitForEvent('close'), consent.click('button.primary')])
+  await paid('Done: your limit is 1,000 €.')
+  expect((await steps())[0]).toBe('POST /limit → 403 insufficient_scope: wants the scope api:read api:write')
+  forgive(401, 403)
+})
+
+test('a step-up that is refused, here or at the server, leaves the API’s answer and says so', async () => {
+  await signIn()
+  const wanted = 'the API wants a sign-in with two factors at most 30 s ago.'
+  for (const refuse of [() => press('No'), () => page.keyboard.press('Escape')]) {
+    await press('Transfer money')
+    await page.waitForSelector('#step-up[open]')
+    await refuse()
+    await paid(`Not done: The step-up was refused (you said no); ${wanted}`)
+    expect(await steps()).toHaveLength(1)
+    expect(await page.evaluate(() => document.activeElement?.textContent)).toBe('Transfer money')
+  }
+
+  await press('Transfer money')
+  const login = await popupOf('Go on in a window')
+  await login.waitForSelector('[name=abort]')
+  await Promise.all([login.waitForEvent('close'), login.click('[name=abort]')])
+  await paid(/^Not done: The step-up was refused \(.*access_denied.*\); the API wants/)
+
+  await press('Transfer money')
+  const other = await popupOf('Go on in a window')
+  await other.waitForSelector('[name=abort]')
+  await Promise.all([other.waitForEvent('close'), press('Give up')])
+  await paid(/\(you said no\)/)
+  expect(await page.textContent('#who')).toBe('Signed in as Ada')
+  forgive(401)
+})
+
+test('a token that is bound to a key opens the vault for who has the key, and for no thief', async () => {
+  await signIn()
+  const window = await popupOf('Sign in with a key') // the server knows the person already
+  if (!window.isClosed()) await window.waitForEvent('close')
+  await said('your key signed in, in a window')
+  await expect.poll(() => page.textContent('#token-type')).toBe('DPoP')
+  await press('Call the vault')
+  await said('the vault answered 200')
+  await expect.poll(() => page.textContent('#proof-key')).toBe('the same key')
+  expect(await page.textContent('#token-key')).toMatch(/^[\w-]{43}$/)
+  // One more where the server wanted its nonce, and where the vault did.
+  await expect.poll(() => page.textContent('#proofs')).toMatch(/^4, for 2 of which/)
+  expect(await lane('you → vault').locator('.tick').count()).toBe(1)
+
+  await press('Steal the token')
+  await said('the vault refused 3 of 3 thefts')
+  await expect
+    .poll(() => page.locator('#thefts li').allTextContents())
+    .toEqual([
+      'You, with the key → 200 the proof is good',
+      'A thief, as Bearer → 401 Only tokens that are bound to a key are taken',
+      'A thief, without a proof → 401 The DPoP proof is not good for this request',
+      'A thief, with your last proof → 401 The DPoP proof is not good for this request',
+      'A thief, with your token for orders → 200 which is bound to nothing',
+    ])
+
+  await press('1 h ahead')
+  await said('your key renewed its token')
+  await press('Call the vault')
+  await expect
+    .poll(() => page.locator('#thefts li').allTextContents())
+    .toEqual(['You, with the key → 200 the proof is good'])
+  await press('Set right')
+
+  const second = await open()
+  await expect.poll(() => second.textContent('#token-key')).toBe(await page.textContent('#token-key'))
+  await press('Sign out')
+  await page.waitForSelector('button.primary')
+  await expect
+    .poll(() => second.locator('#vault').getByRole('button').allTextContents())
+    .toContain('Sign in with a key')
+  forgive(400, 401)
+})
+
 test.each(['light', 'dark'] as const)(
   'everything has a name, a place in the order, and contrast (%s)',
   async (colorScheme) => {
@@ -173,8 +293,18 @@ test.each(['light', 'dark'] as const)(
       names.push(name)
     }
     expect(names.slice(0, 5)).toEqual(['Sign out', 'Open a second tab', 'Call orders', 'Call invoices', 'every'])
-    for (const name of ['503', 'Revoke all', '1 h ahead', 'Set right']) expect(names).toContain(name)
+    for (const name of ['503', 'Revoke all', '1 h ahead', 'Set right', 'Raise the limit', 'Sign in with a key'])
+      expect(names).toContain(name)
     expect(await page.evaluate(paleTexts)).toEqual([])
+
+    await press('Transfer money')
+    await page.waitForSelector('#step-up[open]')
+    expect(await page.evaluate(paleTexts)).toEqual([])
+    const focused = () => page.evaluate(() => document.activeElement?.textContent)
+    expect(await focused()).toBe('Go on in a window')
+    expect(await page.getByRole('dialog', { name: 'The API asks for more' }).count()).toBe(1)
+    await page.keyboard.press('Escape')
+    forgive(401)
   },
 )
 
@@ -182,7 +312,19 @@ test.each([360, 1280])('nothing sticks out at %d px, and motion that is unwelcom
   await page.emulateMedia({ reducedMotion: 'reduce' })
   await page.setViewportSize({ width, height: 700 })
   await signIn()
-  expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(width)
+  const wide = () => page.evaluate(() => document.documentElement.scrollWidth)
+  expect(await wide()).toBeLessThanOrEqual(width)
+  await press('Transfer money')
+  await page.waitForSelector('#step-up[open]')
+  const box = await page.locator('#step-up').boundingBox()
+  expect([(box?.x ?? -1) >= 0, (box?.x ?? 0) + (box?.width ?? width) <= width]).toEqual([true, true])
+  await page.keyboard.press('Escape')
+  await popupOf('Sign in with a key')
+  await expect.poll(() => page.textContent('#token-key')).toMatch(/^[\w-]{43}$/)
+  await press('Steal the token')
+  await said('the vault refused 3 of 3 thefts')
+  expect(await wide()).toBeLessThanOrEqual(width)
+  forgive(400, 401)
   const places = await page.evaluate(async () => {
     const seen = new Set<string>()
     const strip = document.querySelector<HTMLElement>('.strip')

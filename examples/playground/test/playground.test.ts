@@ -22,11 +22,15 @@ test('--once does everything without a person, and the servers count no failure'
   expect(row('code + PKCE')).toEqual([1, 0, 0])
   expect(row('both APIs')?.slice(1)).toEqual([20, 0])
   expect(row('sign-out')).toEqual([1, 0, 0])
+  expect(row('step-up refused')).toEqual([0, 1, 0])
+  expect(row('step-up: two factors')).toEqual([2, 5, 0])
+  expect(row('DPoP: 2 keys')).toEqual([4, 14, 0]) // of which the servers answered 2 and 4 with a nonce
+  expect(row('DPoP: a stolen token')).toEqual([0, 3, 0])
   expect(row('password + file')).toEqual([4, expect.any(Number), 0])
   expect(row('worker')).toEqual([5, expect.any(Number), 0]) // of which the server answered one 503
   const [tokenRequests = 0, calls = 0, failures] = row('all') ?? []
   expect(failures).toBe(0)
-  expect(tokenRequests).toBeLessThan(20)
+  expect(tokenRequests).toBeLessThan(26)
   expect(calls).toBeGreaterThan(200)
   expect(Date.now() - started).toBeLessThan(60_000)
 })
@@ -37,6 +41,8 @@ test('--once names what failed and exits 1', { timeout: 90_000 }, async () => {
   expect(stdout).toMatch(/^FAILED {2}worker: .*401$/m)
   expect(stdout).toMatch(/^FAILED {2}both APIs.*401$/m)
   expect(stdout).toMatch(/^FAILED {2}password \+ file.*401$/m)
+  expect(stdout).toMatch(/^FAILED {2}step-up: .*403/m)
+  expect(stdout).toMatch(/^FAILED {2}DPoP: 2 keys.*403$/m)
   expect(stdout).not.toContain('as it should be')
 })
 
@@ -48,7 +54,8 @@ test.each(['SIGINT', 'SIGTERM'] as const)(
     run.child.kill(signal)
     const { code, stdout, stderr } = await run.ended
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
-    expect(stdout).toMatch(/calls served [1-9]\d*, refused 0, held back 0, tokens bought 1, requests failed 0/)
+    const served = 'calls served [1-9]\\d*, refused 0, held back 0, tokens bought 1, requests failed 0'
+    for (const name of ['worker', 'ada']) expect(stdout).toMatch(new RegExp(`${name}: token [^|]*, ${served}`))
   },
 )
 

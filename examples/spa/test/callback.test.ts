@@ -154,7 +154,8 @@ test('two logins in two tabs end in reverse order, each with its own app state',
   const second = await (async () => {
     const asked = secondPage.waitForRequest((request) => request.url().startsWith(`${world.server.issuer}/auth`))
     await secondPage.evaluate(() => void lab.auth.login({ appState: 'second' }))
-    return new URL(await signInOverHttp((await asked).url(), ada))
+    const [request] = await Promise.all([asked, secondPage.waitForURL(/\/interaction\//)])
+    return new URL(await signInOverHttp(request.url(), ada))
   })()
   await visit(secondPage, second.href)
   expect(await secondPage.evaluate(async () => lab.handled)).toMatchObject({ returned: { appState: 'second' } })

@@ -1,17 +1,23 @@
-// core without what a page has no use for: it can keep no secret (client credentials), and RFC 10017 tells it not to ask
-// for passwords.
+// core without what a page has no use for: it can keep no secret and no key (client credentials, assertions), others' tokens
+// are none of its business (token exchange), and RFC 10017 tells it not to ask for passwords.
 export {
   type AccessTokenRequest,
   type Answered,
   type Api,
   type Apis,
+  type AuthenticatedEventsOptions,
   type AuthenticatedFetchOptions,
+  type AuthenticatedWebSocket,
+  type AuthenticatedWebSocketEvents,
+  type AuthenticatedWebSocketOptions,
   AuthorizationCodeFlow,
   type AuthorizationCodeOptions,
   type AuthorizationDetail,
   type AuthorizationRequestStep,
   type AuthorizationServer,
   AuthorizationServerError,
+  authenticatedEvents,
+  authenticatedWebSocket,
   authorizationDetails,
   type Challenge,
   ChallengeError,
@@ -19,11 +25,14 @@ export {
   type Client,
   type ClientAuthentication,
   type ClientOptions,
+  type ConnectionSource,
   challengeOf,
   clientSecretBasic,
   clientSecretPost,
+  type Disconnection,
   type DPoP,
   dpop,
+  type EventRequest,
   type Failure,
   fetchUserInfo,
   type Grant,
@@ -57,6 +66,7 @@ export {
   requestObject,
   revocationOutbox,
   type ServerAnswer,
+  type ServerSentEvent,
   type SessionEnd,
   type SessionRecord,
   type SessionSnapshot,
@@ -85,6 +95,8 @@ export {
   type TransactionStore,
   tokenParameters,
   type UserAgent,
+  type WebSocketConstructor,
+  type WebSocketMessage,
 } from '@keyturn/core'
 export { authenticatedFetch } from './authenticated-fetch.ts'
 export { authorizationCode, type BrowserOptions } from './authorization-code.ts'

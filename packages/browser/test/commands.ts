@@ -2,6 +2,7 @@
 import type { CDPSession, Page } from 'playwright'
 import type { BrowserCommand } from 'vitest/node'
 import type { AuthorizationServer } from '../../../examples/playground/src/authorization-server.ts'
+import { type ConnectionServer, startConnectionServer } from '../../core/test/connection-server.ts'
 import { type Recorded, type RecordingServers, startRecordingServers } from '../../core/test/recording-servers.ts'
 
 declare global {
@@ -91,6 +92,19 @@ const recorded: BrowserCommand<[]> = () => recording?.requests.splice(0)
 
 const stopRecording: BrowserCommand<[]> = () => recording?.close()
 
+let connectionServer: ConnectionServer | undefined
+
+/** Resolves with the host of a server for long-lived connections. */
+const startConnections: BrowserCommand<[]> = async () => {
+  connectionServer = await startConnectionServer()
+  return connectionServer.host
+}
+
+/** What it has been sent since the last time. */
+const connections: BrowserCommand<[]> = () => connectionServer?.requests.splice(0)
+
+const stopConnections: BrowserCommand<[]> = () => connectionServer?.close()
+
 export const commands = {
   openTab,
   tell,
@@ -106,6 +120,9 @@ export const commands = {
   startRecording,
   recorded,
   stopRecording,
+  startConnections,
+  connections,
+  stopConnections,
 }
 
 declare module 'vitest/browser' {
@@ -124,5 +141,8 @@ declare module 'vitest/browser' {
     startRecording(): Promise<RecordingServers['ports']>
     recorded(): Promise<Recorded[]>
     stopRecording(): Promise<void>
+    startConnections(): Promise<string>
+    connections(): Promise<string[]>
+    stopConnections(): Promise<void>
   }
 }

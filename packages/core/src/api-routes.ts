@@ -64,3 +64,12 @@ const placeOf = (url: URL | null) => `${url?.href.split(/[?#]/)[0]}/`
 export function absoluteUrl(url: string): URL | null {
   return URL.parse(url, globalThis.document?.baseURI)
 }
+
+/** A URL that has to be an API's, and its route. Throws an `OAuthError` where `apis` does not cover it. */
+export function coveredUrl(address: string, apis: Apis): { url: URL; route: ApiRoute } {
+  const routeOf = apiRoutes(apis)
+  const url = absoluteUrl(address)
+  const route = url && routeOf(url.href)
+  if (url && route) return { url, route }
+  throw new OAuthError('invalid-options', 'apis does not cover url', { fix: 'Add the URL of the API to apis.' })
+}

@@ -1,4 +1,4 @@
-import { ClientSecretJwt, modifyAssertion, PrivateKeyJwt } from 'oauth4webapi'
+import { type Client, ClientSecretJwt, clockSkew, modifyAssertion, PrivateKeyJwt } from 'oauth4webapi'
 import { base64url } from './base64url.ts'
 import type { ClientAuthentication } from './client-authentication.ts'
 import type { AuthorizationServer } from './discovery.ts'
@@ -16,6 +16,8 @@ export interface PrivateKeyJwtOptions extends ClientAssertionOptions {
   kid?: string | undefined
   /** Of a key that could sign by several. Default: what the key itself says, RS256 for RSA. */
   algorithm?: SigningAlgorithm | undefined
+  /** More of the JWS header, such as `x5t#S256`, by which Microsoft Entra ID finds a certificate. Never replaces the rest. */
+  header?: Record<string, string> | undefined
 }
 
 /** Signs where the private key cannot be had: in a key management service or a hardware module. */
@@ -27,7 +29,8 @@ export interface AssertionSigner {
   sign(input: Uint8Array<ArrayBuffer>): Promise<Uint8Array | ArrayBuffer>
 }
 
-type Key = SigningKeyMaterial | AssertionSigner
+/** What signs the JWTs of a client: a private key, or somebody who has it. */
+export type AssertionKey = SigningKeyMaterial | AssertionSigner
 
 /**
  * A JWT that the client's private key signs (RFC 7523 section 2.2, OpenID Connect Core section 9). The key is a
@@ -35,15 +38,12 @@ type Key = SigningKeyMaterial | AssertionSigner
  * request, so that keys can change. A key that cannot sign rejects the request with an `OAuthError`.
  */
 export function privateKeyJwt(
-  key: Key | (() => Key | Promise<Key>),
+  key: AssertionKey | (() => AssertionKey | Promise<AssertionKey>),
   options: PrivateKeyJwtOptions = {},
 ): ClientAuthentication {
-  return async (server, client, body, headers) => {
-    const given = typeof key === 'function' ? await key() : key
-    if (isSigner(given))
-      return setAssertion(body, client.client_id, await signedBy(given, server, client.client_id, options))
-    const pair = await signingKey(given, options)
-    return PrivateKeyJwt(pair, { [modifyAssertion]: audienceOf(server, options) })(server, client, body, headers)
+  return async (server, client, body) => {
+    const jwt = await signedAssertion(key, { server, client, ...options }, audienceOf(server, options))
+    setAssertion(body, client.client_id, jwt)
   }
 }
 
@@ -53,7 +53,10 @@ export function clientSecretJwt(options: ClientAssertionOptions = {}): ClientAut
     if (!client.client_secret) {
       throw new OAuthError('invalid-options', 'There is no secret to sign with', { fix: 'Set clientSecret.' })
     }
-    const assertion = ClientSecretJwt(String(client.client_secret), { [modifyAssertion]: audienceOf(server, options) })
+    const change = audienceOf(server, options)
+    const assertion = ClientSecretJwt(String(client.client_secret), {
+      [modifyAssertion]: (_header, payload) => change(payload),
+    })
     return assertion(server, client, ...request)
   }
 }
@@ -81,27 +84,57 @@ function setAssertion(body: URLSearchParams, clientId: string, jwt: string): voi
 }
 
 function audienceOf(server: AuthorizationServer, { audience }: ClientAssertionOptions) {
-  return (_header: object, payload: Record<string, unknown>) => {
+  return (payload: Record<string, unknown>) => {
     if (audience === 'token_endpoint') payload.aud = server.token_endpoint
   }
 }
 
-function isSigner(key: Key): key is AssertionSigner {
+/** Who says it to whom, and which of the client's keys signs. */
+interface AssertionSpeaker extends Omit<PrivateKeyJwtOptions, 'audience'> {
+  readonly server: AuthorizationServer
+  readonly client: Client
+}
+
+/**
+ * A JWT that says who the client is (RFC 7523 section 3), for 60 seconds and no second use; `change` has the last word on
+ * what it says. Rejects with an `OAuthError` for a key that cannot sign.
+ */
+export async function signedAssertion(
+  key: AssertionKey | (() => AssertionKey | Promise<AssertionKey>),
+  speaker: AssertionSpeaker,
+  change: (payload: Record<string, unknown>) => void,
+): Promise<string> {
+  const given = typeof key === 'function' ? await key() : key
+  if (isSigner(given)) return signedBy(given, speaker, change)
+  const { server, client } = speaker
+  const pair = await signingKey(given, speaker)
+  const signed = new URLSearchParams()
+  const sign = PrivateKeyJwt(pair, {
+    [modifyAssertion](header, payload) {
+      Object.assign(header, { ...speaker.header, ...header })
+      change(payload)
+    },
+  })
+  await sign(server, client, signed, new Headers())
+  return String(signed.get('client_assertion'))
+}
+
+function isSigner(key: AssertionKey): key is AssertionSigner {
   return typeof Object(key).sign === 'function'
 }
 
 /** What oauth4webapi makes of a key, for a key that only somebody else has. */
 async function signedBy(
   signer: AssertionSigner,
-  server: AuthorizationServer,
-  clientId: string,
-  options: PrivateKeyJwtOptions,
+  { server, client, kid, header: more }: AssertionSpeaker,
+  change: (payload: Record<string, unknown>) => void,
 ): Promise<string> {
-  const now = Math.floor(Date.now() / 1000)
-  const who = { iss: clientId, sub: clientId, aud: server.issuer, jti: crypto.randomUUID() }
+  const { client_id, [clockSkew]: ahead = 0 } = client
+  const now = Math.floor(Date.now() / 1000) + ahead
+  const who = { iss: client_id, sub: client_id, aud: server.issuer, jti: crypto.randomUUID() }
   const payload = { ...who, iat: now, nbf: now, exp: now + 60 }
-  audienceOf(server, options)({}, payload)
-  const header = { alg: signer.alg, kid: signer.kid ?? options.kid }
+  change(payload)
+  const header = { ...more, alg: signer.alg, kid: signer.kid ?? kid }
   const input = [header, payload].map((part) => base64url(new TextEncoder().encode(JSON.stringify(part)))).join('.')
   return `${input}.${base64url(new Uint8Array(await signer.sign(new TextEncoder().encode(input))))}`
 }

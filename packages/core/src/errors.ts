@@ -23,6 +23,9 @@ export type OAuthErrorCode =
   | 'busy'
   | 'storage'
   | 'callback-failed'
+  // what keeps a connection from lasting
+  | 'connection-failed'
+  | 'not-connected'
   // who has to act
   | 'login-required'
   | 'session-ended'

@@ -4,6 +4,7 @@ export { type AuthorizationDetail, authorizationDetails } from './authorization-
 export { type Challenge, challengeOf } from './challenge.ts'
 export { Client, type TokenRequestChecks } from './client.ts'
 export {
+  type AssertionKey,
   type AssertionSigner,
   type ClientAssertionOptions,
   clientAssertion,
@@ -42,9 +43,22 @@ export {
   authorizationCode,
   type LoginRoute,
 } from './grants/authorization-code.ts'
-export { clientCredentials } from './grants/client-credentials.ts'
+export {
+  type ClientCredentialsManager,
+  type ClientCredentialsOptions,
+  type ClientCredentialsStats,
+  clientCredentials,
+} from './grants/client-credentials.ts'
 export { DeviceCodeFlow, type DeviceLogin, type DevicePrompt, deviceCode } from './grants/device-code.ts'
 export { type Jarm, jarm } from './grants/jarm.ts'
+export {
+  type AssertionRequest,
+  type BearerAssertion,
+  type JwtAssertionOptions,
+  type JwtBearerOptions,
+  jwtAssertion,
+  jwtBearer,
+} from './grants/jwt-bearer.ts'
 export type { LoginOptions, LoginResult, LogoutOptions } from './grants/login-options.ts'
 export { type PasswordOptions, password } from './grants/password.ts'
 export {
@@ -54,6 +68,14 @@ export {
 } from './grants/pushed-authorization-requests.ts'
 export { type RefreshTokenOptions, refreshToken } from './grants/refresh-token.ts'
 export { type RequestObject, requestObject } from './grants/request-object.ts'
+export {
+  type ExchangedTokens,
+  type ExchangeOptions,
+  type TokenExchangeOptions,
+  type TokenType,
+  tokenExchange,
+} from './grants/token-exchange.ts'
+export { type TokenExchanges, type TokenExchangesOptions, tokenExchanges } from './grants/token-exchanges.ts'
 export type { UserAgent } from './grants/user-agent.ts'
 export { type IdTokenSignature, idTokenSignature } from './id-token-signature.ts'
 export { introspect } from './introspection.ts'
@@ -77,6 +99,7 @@ export type {
 export type { SessionSnapshot } from './session-snapshot.ts'
 export type { PrivateJwk, SigningAlgorithm, SigningKeyMaterial } from './signing-key.ts'
 export type { GrantKind, SourceOptions, Stats } from './source-options.ts'
+export type { TokenBudget } from './spending.ts'
 export type { StandardSchemaV1 } from './standard-schema.ts'
 export { type StepUpLogin, type StepUpOptions, type StepUpRequest, stepUp } from './step-up.ts'
 export {
@@ -93,3 +116,21 @@ export { type Lease, type StoredRecord, type TokenStore, versionOf } from './tok
 export { isUnderWay, memoryTransactions, type Transaction, type TransactionStore } from './transaction-store.ts'
 export { fetchUserInfo } from './user-info.ts'
 export { type VerificationAnswer, VerificationError } from './verification-error.ts'
+
+// Long-lived connections, after everything else: whoever has none loads the rest as if they were not there.
+
+export { type AuthenticatedEventsOptions, authenticatedEvents } from './authenticated-events.ts'
+export {
+  type AuthenticatedWebSocket,
+  type AuthenticatedWebSocketEvents,
+  authenticatedWebSocket,
+} from './authenticated-web-socket.ts'
+export type { ConnectionSource } from './connection-token.ts'
+export type { EventRequest } from './event-connection.ts'
+export type { ServerSentEvent } from './event-stream.ts'
+export type { Disconnection } from './reconnection.ts'
+export type {
+  AuthenticatedWebSocketOptions,
+  WebSocketConstructor,
+  WebSocketMessage,
+} from './web-socket-options.ts'

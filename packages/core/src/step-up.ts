@@ -2,7 +2,7 @@ import { type Challenge, challengeOf } from './challenge.ts'
 import { unlessAborted } from './deadline.ts'
 import { ChallengeError } from './errors.ts'
 import type { LoginOptions } from './grants/login-options.ts'
-import type { StepUp } from './token-fetch.ts'
+import { personOf, type StepUp } from './token-fetch.ts'
 import type { TokenManager } from './token-manager.ts'
 
 /** What a person is asked for. */
@@ -39,7 +39,7 @@ interface Asked {
 interface Run {
   readonly asked: Asked
   /** Who was signed in when it began; undefined where nobody knows. */
-  readonly person: string | undefined
+  readonly person: unknown
   /** The tokens that were challenged, and those that came of it. */
   readonly before: Set<string>
   readonly after: Set<string>
@@ -151,11 +151,6 @@ function covers(asked: Asked, { scope, acrValues, maxAge }: Challenge): boolean 
 /** Whether the person proved who they are too long ago by now. */
 function isPast({ endedAt }: Run, { maxAge }: Challenge): boolean {
   return maxAge !== undefined && Date.now() - endedAt >= maxAge * 1000
-}
-
-/** Who is signed in, where the server says so. */
-function personOf({ session }: TokenManager): string | undefined {
-  return session.status === 'signedIn' ? session.claims?.sub : undefined
 }
 
 const wordsOf = (list = '') => list.split(' ').filter(Boolean)

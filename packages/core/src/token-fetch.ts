@@ -1,6 +1,6 @@
 import { type ApiRoute, type Apis, absoluteUrl, apiRoutes } from './api-routes.ts'
 import { unlessAborted } from './deadline.ts'
-import { OAuthError } from './errors.ts'
+import { LoginRequiredError, OAuthError } from './errors.ts'
 import type { AccessTokenRequest, TokenSource } from './token-source.ts'
 
 export interface AuthenticatedFetchOptions {
@@ -87,6 +87,8 @@ export function tokenFetch(
     // That of a request which nobody can abort costs a platform more than all the rest here.
     const signal = init?.signal ?? (given === input ? (target as Request).signal : undefined)
 
+    let person = personOf(source)
+
     const asRequest =
       (request: Request): Submit =>
       (own, init) => {
@@ -108,6 +110,9 @@ export function tokenFetch(
           const given: Partial<Authorization> & { accessToken: string } =
             typeof answer === 'string' ? { accessToken: answer } : answer
           if (last && wanted?.rejectedToken === given.accessToken) return last
+          person ??= personOf(source)
+          // What one person asked for is not done as another, who has signed in meanwhile.
+          if (personOf(source) !== person) throw new LoginRequiredError('session-ended', 'Somebody else has signed in')
           token = given.accessToken
           own = headersOf(token, given.headers)
         } catch (error) {
@@ -138,7 +143,13 @@ export function tokenFetch(
   }
 }
 
-function headersOf(accessToken: string, headers?: Record<string, string>): Headers {
+/** Whose tokens a source gives, where the server says so. */
+export function personOf(source: TokenSource): unknown {
+  return Object(source).session?.claims?.sub
+}
+
+/** Those that carry a token: its own, else as `Bearer` (RFC 6750 section 2.1). */
+export function headersOf(accessToken: string, headers?: Record<string, string>): Headers {
   try {
     const own = new Headers(headers)
     if (!own.has('authorization')) own.set('authorization', `Bearer ${accessToken}`)

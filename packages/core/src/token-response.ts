@@ -21,11 +21,11 @@ export function isSendable(token: unknown): token is string {
   return typeof token === 'string' && /^[ -~]+$/.test(token)
 }
 
-const TEXTS = ['access_token', 'token_type', 'refresh_token', 'id_token']
+const TEXTS = /^((access|refresh|id)_token|(issued_|)token_type)$/
 
 /** The members that are read, in the form that RFC 6749 section 5.1 gives them; all others stay behind. */
 export function normalizedTokenResponse(json: Record<string, unknown>): Record<string, unknown> {
-  const texts = Object.entries(json).filter(([name, value]) => TEXTS.includes(name) && isSendable(value))
+  const texts = Object.entries(json).filter(([name, value]) => TEXTS.test(name) && isSendable(value))
   const scopes = [json.scope].flat().filter((scope) => typeof scope === 'string') // some servers send a list
   return { ...Object.fromEntries(texts), scope: scopes.join(' ') }
 }

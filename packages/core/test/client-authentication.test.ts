@@ -31,6 +31,7 @@ async function sentBy(options: Partial<SourceOptions>, metadata: object = {}): P
     clientId: 'worker',
     discovery: false,
     metadata: { token_endpoint: 'https://as.example/token', ...metadata },
+    onWarning: () => {},
     fetch: async (input, init) => {
       const request = new Request(input, init)
       sent.push({

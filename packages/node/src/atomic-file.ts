@@ -1,4 +1,4 @@
-import { existsSync, renameSync, rmSync, statSync } from 'node:fs'
+import { existsSync, renameSync, rmSync, type Stats, statSync } from 'node:fs'
 import { open, readdir, readFile, realpath, rm, stat, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -11,8 +11,8 @@ const PATIENCE = 40
 const PAUSE = 25
 /** How many damaged files are kept beside theirs; then the newest takes the place of the oldest. */
 const MOST_ASIDE = 9
-/** What `publish` has staged: its own name, and the one that write-file-atomic makes of it. */
-const STAGED = /^\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.next(\.\d+)?$/
+/** What `publish` has staged. */
+const STAGED = /^\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.next$/
 /** No writer takes as long: a lock that is older was taken over, milliseconds. */
 const LEFT_BEHIND = 300_000
 
@@ -40,16 +40,9 @@ export async function readText(path: string): Promise<string> {
 
 /** Writes the whole file or nothing, for its owner alone, if `isOurs` still says so in the tick that publishes it. */
 export async function publish(path: string, text: string, isOurs: () => boolean): Promise<void> {
-  const { default: writeFileAtomic } = await import('write-file-atomic')
   const staged = `${path}.${crypto.randomUUID()}.next`
-  const before = statSync(path, { throwIfNoEntry: false })
   try {
-    // Whoever runs it once as root must not lock the user out.
-    const owner = before && { chown: { uid: before.uid, gid: before.gid } }
-    await writeFileAtomic(staged, text, { mode: OWNER_ONLY, ...owner })
-    // A disk that gets full takes the first part without an error.
-    if (statSync(staged).size !== Buffer.byteLength(text))
-      throw Object.assign(new Error('Disk full'), { code: 'ENOSPC' })
+    await stage(staged, text, statSync(path, { throwIfNoEntry: false }))
     await patiently(async () => {
       assertOurs(isOurs)
       renameSync(staged, path)
@@ -58,6 +51,20 @@ export async function publish(path: string, text: string, isOurs: () => boolean)
   } catch (error) {
     rmSync(staged, { force: true })
     throw error
+  }
+}
+
+/** Writes a new file, and has it on the disk. */
+async function stage(path: string, text: string, { uid, gid }: Partial<Stats> = {}): Promise<void> {
+  const file = await open(path, 'wx', OWNER_ONLY)
+  try {
+    await file.writeFile(text)
+    await file.chmod(OWNER_ONLY) // whatever the umask left of it
+    // Whoever runs it once as root must not lock the user out.
+    if (uid !== undefined && gid !== undefined && process.getuid?.() === 0) await file.chown(uid, gid)
+    await file.sync()
+  } finally {
+    await file.close()
   }
 }
 

@@ -5,6 +5,7 @@ const FIXES: Readonly<Record<string, string>> = {
   EPERM: 'Let this user read and write the file and its folder, or choose another path.',
   EROFS: 'Choose a path on a file system that can be written to.',
   ENOSPC: 'Free some space on the disk.',
+  EFBIG: 'Allow this user larger files (`ulimit -f`).',
   EDQUOT: 'Free some space: the quota of this user is used up.',
   EISDIR: 'Choose the path of a file: this one is a folder.',
   ENOTDIR: 'Choose another path: a part of this one is a file, not a folder.',
@@ -14,7 +15,7 @@ const FIXES: Readonly<Record<string, string>> = {
 }
 
 /** What passes though there is something to change. */
-const PASSING = new Set(['ENOSPC', 'EDQUOT'])
+const PASSING = new Set(['ENOSPC', 'EDQUOT', 'EFBIG'])
 
 /** What the operating system said, as a `StoreError` that tells what to change. */
 export function fileError(error: unknown, path: string): StoreError {

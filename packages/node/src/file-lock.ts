@@ -1,11 +1,11 @@
-import { mkdirSync, rmdirSync, stat, statSync, utimesSync } from 'node:fs'
+import { mkdirSync, rmdirSync, statSync, utimesSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { errorCode, fileError, isPassing } from './file-error.ts'
+import { removedAtExit } from './held-locks.ts'
 import { free, type Hold } from './lease.ts'
 
-/** proper-lockfile takes no lock for stale sooner than this, milliseconds. */
+/** No lock is taken for one that was left behind sooner than this, milliseconds. */
 const SHORTEST_STALE = 2_000
-const LONGEST_TIMER = 2 ** 31 - 1
 /** How often in a row Windows may refuse a folder for no lasting reason. */
 const PATIENCE = 40
 
@@ -23,7 +23,7 @@ export async function acquire(directory: string, duration: number): Promise<File
   const stale = Math.max(duration, SHORTEST_STALE)
   for (let attempt = 0, refusals = 0; ; attempt++) {
     try {
-      const hold = await take(directory, duration)
+      const hold = take(directory, duration)
       if (hold !== undefined) return hold
       if (await removeStale(directory, stale)) continue
       refusals = 0
@@ -35,48 +35,29 @@ export async function acquire(directory: string, duration: number): Promise<File
 }
 
 /** Takes the lock if it is free. */
-async function take(directory: string, duration: number): Promise<FileHold | undefined> {
-  const { default: lockfile } = await import('proper-lockfile')
+function take(directory: string, duration: number): FileHold | undefined {
   const startedAt = performance.now()
   const startedOn = Date.now()
-  let mtime: number | undefined
+  try {
+    mkdirSync(directory)
+  } catch (error) {
+    if (errorCode(error) === 'EEXIST') return undefined
+    throw error
+  }
+  // Its age is told by this machine's clock: a file server's can be another.
+  utimesSync(directory, startedOn / 1_000, startedOn / 1_000)
+  let mtime = mtimeOf(directory)
   const isOurs = () => mtime !== undefined && mtimeOf(directory) === mtime
-  const removeOurs = () => {
+  const release = () => {
+    stopRemoving()
+    // In the same tick: by the next one it can be the successor's.
     if (isOurs()) remove(directory)
     mtime = undefined
   }
-  // proper-lockfile removes the folder without looking whose it is: by then it can be the successor's. So this looks,
-  // in the same tick; and it learns which folder is its own in the tick that makes it.
-  const fs = {
-    mkdir: calledBack(() => {
-      mkdirSync(directory)
-      // Its age is told by this machine's clock: a file server's can be another.
-      utimesSync(directory, startedOn / 1_000, startedOn / 1_000)
-      mtime = mtimeOf(directory)
-    }),
-    stat,
-    utimes: (_path: string, _atime: Date, _mtime: Date, done: () => void) => done(),
-    rmdir: calledBack(removeOurs),
-    rmdirSync: removeOurs,
-  }
-  try {
-    const release = await lockfile.lock(`${directory}#${crypto.randomUUID()}`, {
-      fs,
-      lockfilePath: directory,
-      realpath: false,
-      // It neither takes over nor prolongs: two that take over at once would both have the lock, and who prolongs
-      // makes the others wait for longer than a lease after its end.
-      stale: Number.POSITIVE_INFINITY,
-      update: LONGEST_TIMER,
-      onCompromised: () => {},
-    })
-    // A clock that is set back counts as well: the others see it too.
-    const elapsed = () => Math.max(performance.now() - startedAt, Math.abs(Date.now() - startedOn))
-    return { isOurs, valid: () => elapsed() < duration && isOurs(), release }
-  } catch (error) {
-    if (errorCode(error) === 'ELOCKED') return undefined
-    throw error
-  }
+  const stopRemoving = removedAtExit(release)
+  // A clock that is set back counts as well: the others see it too.
+  const elapsed = () => Math.max(performance.now() - startedAt, Math.abs(Date.now() - startedOn))
+  return { isOurs, valid: () => elapsed() < duration && isOurs(), release: async () => release() }
 }
 
 /**
@@ -86,7 +67,7 @@ async function take(directory: string, duration: number): Promise<FileHold | und
 async function removeStale(directory: string, stale: number): Promise<boolean> {
   if (!isStale(directory, stale)) return false
   const door = `${directory}.door`
-  const entered = await take(door, SHORTEST_STALE)
+  const entered = take(door, SHORTEST_STALE)
   if (entered === undefined) {
     if (isStale(door, SHORTEST_STALE)) remove(door)
     return false
@@ -120,17 +101,6 @@ function mtimeOf(directory: string): number | undefined {
     return statSync(directory, { throwIfNoEntry: false })?.mtimeMs
   } catch {
     return undefined
-  }
-}
-
-function calledBack(act: () => void): (path: string, done: (error?: unknown) => void) => void {
-  return (_, done) => {
-    try {
-      act()
-    } catch (error) {
-      return done(error)
-    }
-    done()
   }
 }
 

@@ -7,18 +7,19 @@ import { fileError } from './file-error.ts'
 import { FileKeys } from './file-keys.ts'
 import { acquire, withLock } from './file-lock.ts'
 import { withLease } from './lease.ts'
-import type { FileKey } from './record-cipher.ts'
 import { RecordWatch } from './record-watch.ts'
-import { changed, formatDocument, parseDocument, type StoreDocument } from './store-document.ts'
+import { changed, distrustingCodec, formatDocument, parseDocument, type StoreDocument } from './store-document.ts'
+import type { KeyList } from './store-keys.ts'
 import { Turns } from './turns.ts'
 
 /** Options of `fileStore`. */
 export interface FileStoreOptions {
   /**
-   * Encrypts what is stored: a passphrase, 32 bytes, or a function that returns one of them (from a keyring, say).
-   * Without it records are kept as they are, in a file that only its owner can read.
+   * Encrypts what is stored: a passphrase, 32 bytes, a list of them of which the first one writes and all read, or a
+   * function that returns any of these, such as `systemKeyring()`. Without it records are kept as they are, in a file that
+   * only its owner can read.
    */
-  key?: FileKey | (() => FileKey | Promise<FileKey>)
+  key?: KeyList | (() => KeyList | Promise<KeyList>)
 }
 
 /** How long a holder may keep a lock where nobody says otherwise, milliseconds. */
@@ -58,6 +59,7 @@ export function fileStore(path: string, options: FileStoreOptions = {}): TokenSt
   const keys = new FileKeys(fileKey)
   const turns = new Turns()
   let sweptAt = Number.NEGATIVE_INFINITY
+  let isAnew = false
   let watchedText = ''
   let watchedDocument = parseDocument('')
   const watched = new RecordWatch(file, async (text, key) => {
@@ -75,11 +77,16 @@ export function fileStore(path: string, options: FileStoreOptions = {}): TokenSt
     const codec = await keys.reading(document)
     const name = codec.name(key)
     if (!document.records.has(name)) return undefined
-    return codec.decode(name, document.records.get(name)) ?? damage(`A record in the token file ${file} is damaged`)
+    const record = codec.decode(name, document.records.get(name))
+    if (record !== undefined || codec !== distrustingCodec) {
+      return record ?? damage(`A record in the token file ${file} is damaged`)
+    }
+    const takeOver = 'Take it over with `unencrypted` behind the key. Otherwise sign in again, or go on:'
+    return damage(`A record in the token file ${file} is in the clear, though there is a key`, takeOver)
   }
 
-  function damage(message: string): StoreError {
-    const fix = `Sign in again, or go on: the next write heals the file, and keeps what is damaged as ${file}.damaged.`
+  function damage(message: string, first = 'Sign in again, or go on:'): StoreError {
+    const fix = `${first} the next write heals the file, and keeps what is damaged as ${file}.damaged.`
     return new StoreError(message, { retryable: false, fix })
   }
 
@@ -96,17 +103,41 @@ export function fileStore(path: string, options: FileStoreOptions = {}): TokenSt
     if (found === undefined && next === undefined) return true
     const whole = parseDocument(text)
     const document = whole ?? EMPTY
-    const codecs = [await keys.reading(document), await keys.writing(document)] as const
-    const { records, dropped } = changed(document, ...codecs, key, next)
+    const [reading, writing] = [await keys.reading(document), await keys.writing(document)]
+    const { records, dropped } = changed(document, reading, writing, { key, next })
     // Damage is copied, not moved: whoever is killed here has lost nothing, and hidden nothing.
     if (whole === undefined) await keepAside(target, await readFile(target))
     if (dropped.size > 0) await keepAside(target, formatDocument(dropped, document.encryption))
-    await publish(target, formatDocument(records, codecs[1].encryption), isOurs)
+    await publish(target, formatDocument(records, writing.encryption), isOurs)
     if (performance.now() - sweptAt > SWEEP_INTERVAL) {
       sweptAt = performance.now()
       await sweep(target)
     }
     return true
+  }
+
+  /**
+   * Encrypts with the first key what is not, so that another key can be dropped though nothing changes. Once: those who
+   * have the same keys in another order do the same, and this is no contest.
+   */
+  async function encryptAnew(target: string, before: StoreDocument): Promise<void> {
+    const act = async (isOurs: () => boolean) => {
+      const document = parseDocument(await readText(target))
+      if (document === undefined || (await keys.isCurrent(document))) return
+      const [reading, writing] = [await keys.reading(document), await keys.writing(document)]
+      const { records, dropped } = changed(document, reading, writing)
+      // Who asks for what is damaged is to be told so: that is left to the next write.
+      if (dropped.size === 0) await publish(target, formatDocument(records, writing.encryption), isOurs)
+    }
+    if (isAnew) return
+    try {
+      if (await keys.isCurrent(before)) return
+      isAnew = true
+      await keys.writing(before) // a key that takes long to come is there before another process waits for it
+      await turns.take(WRITERS, () => withLock(`${target}.lock`, WRITE_LEASE, act))
+    } catch {
+      isAnew = false // it was read, and the next one who reads or writes gets further
+    }
   }
 
   /** Does `act` where the file really is; whatever fails is a `StoreError`. */
@@ -123,7 +154,13 @@ export function fileStore(path: string, options: FileStoreOptions = {}): TokenSt
 
     // Damage is an answer, not a failure: it is the manager's to report, and its next write heals it. As what is damaged
     // can be anything, a manager believes nothing that it is given before it has checked it.
-    get: (key) => located(async (target) => (await find(await readText(target), key)) as StoredRecord | undefined),
+    get: (key) =>
+      located(async (target) => {
+        const document = parseDocument(await readText(target))
+        const found = await findIn(document, key)
+        if (document !== undefined) await encryptAnew(target, document)
+        return found as StoredRecord | undefined
+      }),
 
     async replace(key, expected, next) {
       const record = structuredClone(next)

@@ -1,9 +1,7 @@
 import { type StoredRecord, StoreError } from '@keyturn/core'
-import { checkedKey, type FileKey, RecordCipher } from './record-cipher.ts'
+import { RecordCipher } from './record-cipher.ts'
 import { checkedRecord } from './store-document.ts'
-
-/** Keys that records may be encrypted with: each a passphrase or 32 bytes. The first one writes, all of them read. */
-export type KeyList = FileKey | readonly FileKey[]
+import { asking, type KeyList, type StoreKeys } from './store-keys.ts'
 
 /** A record as it is written down. */
 export interface OpenedRecord {
@@ -13,48 +11,53 @@ export interface OpenedRecord {
   readonly isCurrent: boolean
 }
 
+interface Ciphers {
+  readonly first: RecordCipher
+  readonly all: readonly RecordCipher[]
+  readonly takesOver: boolean
+}
+
 /** A part of the format: processes that share a passphrase have nowhere else to agree on a salt before they meet. */
 const SALT = Buffer.from('keyturn 1 shared')
 
 /** Encrypts single records, each on its own, with keys that rotate. Without keys they are as they are. */
 export class KeyRing {
-  readonly #ask: (() => KeyList | Promise<KeyList>) | undefined
+  readonly #ask: (() => Promise<StoreKeys>) | undefined
   readonly #asksAgain: boolean
-  #ciphers: Promise<RecordCipher[]> | undefined
+  #ciphers: Promise<Ciphers> | undefined
 
   constructor(key?: KeyList | (() => KeyList | Promise<KeyList>)) {
-    const checked = key === undefined || typeof key === 'function' ? key : checkedKeys(key)
-    this.#asksAgain = typeof checked === 'function'
-    this.#ask = checked === undefined || typeof checked === 'function' ? checked : () => checked
+    this.#ask = key === undefined ? undefined : asking(key)
+    this.#asksAgain = typeof key === 'function'
   }
 
   /** The text of a record that is kept under this name; its version, which is beside it, is bound to it. */
   async seal(name: string, record: StoredRecord): Promise<string> {
     if (this.#ask === undefined) return JSON.stringify(record)
-    const [cipher] = await this.#all()
-    if (cipher === undefined) throw noKey()
-    const { check } = cipher.encryption
-    return JSON.stringify({ ...Object(cipher.encode(name, record)), check })
+    const { first } = await this.#all(this.#ask)
+    return JSON.stringify({ ...Object(first.encode(name, record)), check: first.encryption.check })
   }
 
   /** What `text` says. Rejects with a `StoreError` where the key is missing or another one. */
   async open(name: string, version: number, text: string): Promise<OpenedRecord> {
     const entry = Object(parsed(text))
-    if (typeof entry.check !== 'string') {
+    const { check } = entry
+    const of = (record: StoredRecord | undefined) => (record?.version === version ? record : undefined)
+    const ask = this.#ask
+    if (typeof check !== 'string') {
       // With a key only what has been sealed with one is believed: anybody who can write there can write the rest.
-      const record = this.#ask === undefined ? checkedRecord(entry) : undefined
-      return { record: record?.version === version ? record : undefined, isCurrent: true }
+      const believed = ask === undefined || (await this.#all(ask)).takesOver
+      return { record: believed ? of(checkedRecord(entry)) : undefined, isCurrent: ask === undefined }
     }
-    if (this.#ask === undefined) throw noKey()
-    const known = await this.#all()
-    const cipher = cipherOf(known, entry.check) ?? cipherOf(await this.#asked(known), entry.check)
+    if (ask === undefined) throw noKey()
+    const known = await this.#all(ask)
+    const cipher = cipherOf(known, check) ?? cipherOf(await this.#askedAgain(ask, known), check)
     if (cipher === undefined) throw otherKey()
-    const record = cipher.decode(name, entry)
-    return { record: record?.version === version ? record : undefined, isCurrent: cipher === (await this.#all())[0] }
+    return { record: of(cipher.decode(name, entry)), isCurrent: cipher === (await this.#all(ask)).first }
   }
 
-  async #all(): Promise<RecordCipher[]> {
-    this.#ciphers ??= this.#derived()
+  async #all(ask: () => Promise<StoreKeys>): Promise<Ciphers> {
+    this.#ciphers ??= ciphersOf(ask)
     const ciphers = this.#ciphers
     try {
       return await ciphers
@@ -65,34 +68,22 @@ export class KeyRing {
   }
 
   /** A function may have other keys by now. */
-  async #asked(known: RecordCipher[]): Promise<RecordCipher[]> {
+  async #askedAgain(ask: () => Promise<StoreKeys>, known: Ciphers): Promise<Ciphers> {
     if (!this.#asksAgain) return known
     if ((await this.#ciphers) === known) this.#ciphers = undefined
-    return this.#all()
-  }
-
-  async #derived(): Promise<RecordCipher[]> {
-    const keys = checkedKeys(await this.#answer())
-    return Promise.all(keys.map((key) => RecordCipher.salted(key, SALT)))
-  }
-
-  async #answer(): Promise<unknown> {
-    try {
-      return await this.#ask?.()
-    } catch (cause) {
-      throw new StoreError('The key of the token store could not be had: the function that is `key` failed', { cause })
-    }
+    return this.#all(ask)
   }
 }
 
-function checkedKeys(key: unknown): FileKey[] {
-  const keys: unknown[] = Array.isArray(key) ? key : [key]
-  if (keys.length === 0) throw noKey()
-  return keys.map(checkedKey)
+async function ciphersOf(ask: () => Promise<StoreKeys>): Promise<Ciphers> {
+  const { keys, takesOver } = await ask()
+  const [first, ...others] = await Promise.all(keys.map((key) => RecordCipher.salted(key, SALT)))
+  if (first === undefined) throw noKey()
+  return { first, all: [first, ...others], takesOver }
 }
 
-function cipherOf(ciphers: RecordCipher[], check: string): RecordCipher | undefined {
-  return ciphers.find(({ encryption }) => encryption.check === check)
+function cipherOf({ all }: Ciphers, check: string): RecordCipher | undefined {
+  return all.find(({ encryption }) => encryption.check === check)
 }
 
 function noKey(): StoreError {

@@ -10,6 +10,8 @@ export type FileKey = string | Uint8Array
 // OWASP's recommendation for 32 MiB; a part of format 1.
 const SCRYPT = { N: 2 ** 15, r: 8, p: 3, maxmem: 2 ** 26 }
 const KEY_BYTES = 32
+/** What the key for names is bound to where it is kept: no record is called so. */
+const NAMES = 'keyturn 1 names'
 
 const stretch: (passphrase: string, salt: Buffer, length: number, options: typeof SCRYPT) => Promise<Buffer> =
   promisify(scrypt)
@@ -26,12 +28,20 @@ export class RecordCipher implements RecordCodec {
     this.#nameKey = nameKey
   }
 
-  /** For the file that says `encryption`, or for a new one. Rejects with a `StoreError` where `key` is not its key. */
-  static async create(key: FileKey, encryption?: FileEncryption): Promise<RecordCipher> {
-    const salt = encryption === undefined ? randomBytes(16) : Buffer.from(encryption.salt, 'base64url')
-    const cipher = await RecordCipher.salted(key, salt)
-    if (encryption !== undefined && !isEqual(cipher.encryption.check, encryption.check)) throw wrongKey()
-    return cipher
+  /** For a file that is not there yet. */
+  static create(key: FileKey): Promise<RecordCipher> {
+    return RecordCipher.salted(key, randomBytes(16))
+  }
+
+  /** For the file that says `encryption`; `undefined` where `key` is not its key. */
+  static async opening(key: FileKey, encryption: FileEncryption): Promise<RecordCipher | undefined> {
+    const { salt, check, names } = encryption
+    const cipher = await RecordCipher.salted(key, Buffer.from(salt, 'base64url'))
+    if (!isEqual(cipher.encryption.check, check)) return undefined
+    if (names === undefined) return cipher
+    const nameKey = opened(cipher.#recordKey, names, NAMES)
+    if (typeof nameKey !== 'string') return undefined
+    return new RecordCipher(encryption, cipher.#recordKey, Buffer.from(nameKey, 'base64url'))
   }
 
   /** For records that are not in one file, and have their salt from elsewhere. */
@@ -41,6 +51,16 @@ export class RecordCipher implements RecordCodec {
     const text = (bytes: Buffer) => bytes.toString('base64url')
     const encryption = { cipher: 'AES-256-GCM', salt: text(salt), check: text(derive('check')) } as const
     return new RecordCipher(encryption, derive('records'), derive('names'))
+  }
+
+  /**
+   * The cipher of another key that takes the place of this one. It has the same names for records, which nobody could tell
+   * from the names alone: whoever has the old key can still recognise a name, and read nothing.
+   */
+  async replacedBy(key: FileKey): Promise<RecordCipher> {
+    const next = await RecordCipher.create(key)
+    const names = sealed(next.#recordKey, JSON.stringify(this.#nameKey.toString('base64url')), NAMES)
+    return new RecordCipher({ ...next.encryption, names }, next.#recordKey, this.#nameKey)
   }
 
   name(key: string): string {
@@ -67,13 +87,6 @@ export function checkedKey(key: unknown): FileKey {
   throw new StoreError('The key of the token store is neither a passphrase nor 32 bytes', {
     retryable: false,
     fix: 'Set `key` to a string that is not empty, to a Uint8Array of 32 bytes, or to a function that returns one.',
-  })
-}
-
-function wrongKey(): StoreError {
-  return new StoreError('The token file is encrypted with another key', {
-    retryable: false,
-    fix: 'Set `key` to the one that the file was written with, or remove the file to start anew.',
   })
 }
 

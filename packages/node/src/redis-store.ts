@@ -1,10 +1,12 @@
 import { createHash } from 'node:crypto'
 import { type StoredRecord, StoreError, type TokenStore } from '@keyturn/core'
-import { type KeyList, KeyRing } from './key-ring.ts'
-import { free, type Hold, withLease } from './lease.ts'
+import { KeptLeases } from './kept-leases.ts'
+import { KeyRing } from './key-ring.ts'
+import { withLease } from './lease.ts'
 import { type RedisClient, RedisConnection } from './redis-connection.ts'
 import { acquireInRedis } from './redis-lock.ts'
 import { RedisRecords } from './redis-records.ts'
+import type { KeyList } from './store-keys.ts'
 import { Turns } from './turns.ts'
 
 /** Options of `redisStore`. */
@@ -37,9 +39,9 @@ export function redisStore(client: RedisClient, options: RedisStoreOptions = {})
   const redis = new RedisConnection(client)
   const records = new RedisRecords(redis, new KeyRing(keys))
   const turns = new Turns()
-  /** Records whose last write here failed, and the leases under which that happened. */
-  const unwritten = new Set<string>()
-  const kept = new Map<string, Hold>()
+  /** The leases that are held here, by the names of their records, and whether the last write under them failed. */
+  const held = new Map<string, { failed: boolean }>()
+  const kept = new KeptLeases()
   // Independent of the encryption key: those who have the old one and those who have the new one share a lock.
   const nameOf = (key: string) => `${prefix}{${createHash('sha256').update(key).digest('base64url')}}`
 
@@ -52,15 +54,14 @@ export function redisStore(client: RedisClient, options: RedisStoreOptions = {})
     async replace(key, expected, next) {
       const name = nameOf(key)
       const record = structuredClone(next)
+      const lease = held.get(name)
       try {
         const replaced = await records.replace(name, expected, record)
-        unwritten.delete(name)
-        const hold = kept.get(name)
-        kept.delete(name)
-        if (hold) await free(hold)
+        if (lease) lease.failed = false
+        await kept.free(name)
         return replaced
       } catch (error) {
-        unwritten.add(name)
+        if (lease) lease.failed = true
         throw error
       }
     },
@@ -69,11 +70,13 @@ export function redisStore(client: RedisClient, options: RedisStoreOptions = {})
       const name = nameOf(key)
       return turns.take(name, async (leave) => {
         const hold = await acquireInRedis(redis, `${name}:lock`, duration)
-        unwritten.delete(name)
+        const lease = { failed: false }
+        held.set(name, lease)
         // What Redis has may be spent, if what took its place could not be written: whoever comes next must not find it
         // before that is made good. A lease ends by itself anyway.
         const release = async () => {
-          if (unwritten.has(name)) kept.set(name, hold)
+          if (held.get(name) === lease) held.delete(name)
+          if (lease.failed) kept.keep(name, hold)
           else await hold.release()
         }
         return withLease({ valid: hold.valid, release }, duration, critical, leave)

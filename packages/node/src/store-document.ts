@@ -7,6 +7,8 @@ export interface FileEncryption {
   readonly salt: string
   /** Tells a wrong key from damage, base64url. */
   readonly check: string
+  /** The key for the names of records, sealed, where that is older than the key of the file: that one was replaced. */
+  readonly names?: string | undefined
 }
 
 /** What a file holds: records by name, encrypted or as they are. */
@@ -31,6 +33,9 @@ export const plainCodec: RecordCodec = {
   encode: (_, record) => record,
   decode: (_, entry) => checkedRecord(entry),
 }
+
+/** Records as they are, of which none is believed. */
+export const distrustingCodec: RecordCodec = { ...plainCodec, decode: () => undefined }
 
 /** Reads a document; `undefined` where it is damaged. Throws a `StoreError` where it is of a later format. */
 export function parseDocument(text: string): StoreDocument | undefined {
@@ -61,17 +66,24 @@ export function isRecord(value: unknown): value is StoredRecord {
   return isObject(value) && Number.isFinite(value.version)
 }
 
-/** The records of `document` with one changed, and the damaged ones that have no place among them any more. */
+/** A record that is to be written, or removed. */
+export interface RecordChange {
+  readonly key: string
+  readonly next: StoredRecord | undefined
+}
+
+/** The records of `document` with one changed, or none, and the damaged ones that have no place among them any more. */
 export function changed(
   document: StoreDocument,
   reading: RecordCodec,
   writing: RecordCodec,
-  key: string,
-  next: StoredRecord | undefined,
+  change?: RecordChange,
 ): Record<'records' | 'dropped', Map<string, unknown>> {
   const records = new Map<string, unknown>()
   const dropped = new Map<string, unknown>()
-  const changing = reading.name(key)
+  const changing = change && reading.name(change.key)
+  // What was in the clear gets its name hidden. The names of what was encrypted are known to nobody, and stay.
+  const nameOf = (name: string) => (reading.encryption === undefined ? writing.name(name) : name)
   for (const [name, entry] of document.records) {
     if (name !== changing && reading === writing) {
       records.set(name, entry)
@@ -79,16 +91,20 @@ export function changed(
     }
     const record = reading.decode(name, entry)
     if (record === undefined) dropped.set(name, entry)
-    else if (name !== changing) records.set(writing.name(name), writing.encode(writing.name(name), record))
+    else if (name !== changing) records.set(nameOf(name), writing.encode(nameOf(name), record))
   }
-  if (next !== undefined) records.set(writing.name(key), writing.encode(writing.name(key), next))
+  if (change?.next !== undefined) {
+    const name = writing.name(change.key)
+    records.set(name, writing.encode(name, change.next))
+  }
   return { records, dropped }
 }
 
 function isEncryption(value: unknown): value is FileEncryption {
   if (!isObject(value)) return false
-  const { cipher, salt, check } = value
-  return cipher === 'AES-256-GCM' && typeof salt === 'string' && typeof check === 'string'
+  const { cipher, salt, check, names } = value
+  const isSealed = names === undefined || typeof names === 'string'
+  return cipher === 'AES-256-GCM' && typeof salt === 'string' && typeof check === 'string' && isSealed
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

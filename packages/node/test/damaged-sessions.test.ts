@@ -55,8 +55,15 @@ const userAgent = () => ({
 
 type Common = Pick<SourceOptions, 'issuer' | 'store' | 'onWarning'>
 
+// Each test has a session of its own, or they would count as new sources for the same token.
 const machine = (common: Common) =>
-  clientCredentials({ ...common, clientId: 'worker', clientSecret: 'worker-secret', scope: 'api:read' })
+  clientCredentials({
+    ...common,
+    clientId: 'worker',
+    clientSecret: 'worker-secret',
+    scope: 'api:read',
+    sessionKey: folder,
+  })
 const ada = (common: Common) => password({ ...common, clientId: 'cli', username: 'ada', password: 'lovelace' })
 const person = (common: Common) =>
   authorizationCode({

@@ -95,6 +95,7 @@ test.each([
   ['text', 'AES-256-GCM'],
   ['without salt', { cipher: 'AES-256-GCM', check: 'AAAA' }],
   ['without check', { cipher: 'AES-256-GCM', salt: 'AAAA' }],
+  ['with names that are a number', { cipher: 'AES-256-GCM', salt: 'AAAA', check: 'AAAA', names: 5 }],
   ['of another cipher', { cipher: 'none', salt: 'AAAA', check: 'AAAA' }],
 ])('a file whose encryption is %s is damaged', async (_, encryption) => {
   writeFileSync(path, JSON.stringify({ format: 1, encryption, records: {} }))
@@ -106,11 +107,12 @@ test.each([
   }
 })
 
-test.each(['salt', 'check'])(
+test.each(['salt', 'check', 'names'])(
   'a file whose %s has changed is of another key, for who has read it before too',
   async (name) => {
-    const store = fileStore(path, { key })
-    await store.replace('alice', undefined, record(1))
+    await fileStore(path, { key: new Uint8Array(32) }).replace('alice', undefined, record(1))
+    const store = fileStore(path, { key: [key, new Uint8Array(32)] })
+    await store.replace('alice', 1, record(2))
     edit((document) => {
       Object.assign(Object(document.encryption), { [name]: 'AAAAAAAAAAAAAAAAAAAAAA' })
     })
@@ -158,7 +160,7 @@ test('what is wrong with a key is said in so many words', async () => {
   })
   const ask = () => Promise.reject(new Error('the keyring is locked'))
   await expect(fileStore(path, { key: ask }).get('alice')).rejects.toMatchObject({
-    message: 'The key of the token file could not be had: the function that is `key` failed',
+    message: 'The key of the token store could not be had: the function that is `key` failed',
     cause: { message: 'the keyring is locked' },
   })
 })

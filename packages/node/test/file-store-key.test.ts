@@ -1,8 +1,8 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { inspect } from 'node:util'
-import { fileStore, StoreError } from '@keyturn/node'
+import { type FileStoreOptions, fileStore, StoreError, unencrypted } from '@keyturn/node'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { record } from '../../core/test/token-store-contract.ts'
 
@@ -68,18 +68,124 @@ test('the key of an encrypted file without records is checked as well', async ()
   await expect(fileStore(path, { key: new Uint8Array(32) }).get('alice')).rejects.toThrow(StoreError)
 })
 
-test('a file in the clear is read with a key, and encrypted whole with the next write', async () => {
+test('with a key a file in the clear is damage, for anybody could have written it; the next write takes its place', async () => {
+  const plain = fileStore(path)
+  for (const name of ['alice', 'bob']) await plain.replace(name, undefined, record(1, 'planted'))
+  const before = text()
+  const store = fileStore(path, { key })
+  expect(await store.get('alice')).toMatchObject({
+    name: 'StoreError',
+    message: `A record in the token file ${path} is in the clear, though there is a key`,
+    fix: expect.stringMatching(/`unencrypted`/),
+  })
+  expect(await store.get('carol')).toBeUndefined()
+  expect(text()).toBe(before)
+  expect(await store.replace('alice', 1, record(2))).toBe(false)
+  expect(await store.replace('alice', undefined, record(2))).toBe(true)
+  expect(text()).not.toMatch(/alice|bob|planted/)
+  expect([await store.get('alice'), await store.get('bob')]).toEqual([record(2), undefined])
+  expect(readFileSync(`${path}.damaged`, 'utf8')).toBe(before)
+})
+
+test('a file in the clear is taken over where the list of keys says so, and encrypted whole when it is read', async () => {
   const plain = fileStore(path)
   for (const name of ['alice', 'bob']) await plain.replace(name, undefined, record(1, `of ${name}`))
-  const store = fileStore(path, { key })
-  expect(await store.get('alice')).toEqual(record(1, 'of alice'))
-  expect(text()).toContain('of bob')
-  expect(await store.replace('alice', 1, record(2, 'of alice'))).toBe(true)
+  expect(await fileStore(path, { key: [key, unencrypted] }).get('alice')).toEqual(record(1, 'of alice'))
   expect(text()).not.toMatch(/alice|bob/)
-  const reopened = fileStore(path, { key })
-  expect(await reopened.get('alice')).toEqual(record(2, 'of alice'))
-  expect(await reopened.get('bob')).toEqual(record(1, 'of bob'))
+  const store = fileStore(path, { key })
+  expect(await store.get('bob')).toEqual(record(1, 'of bob'))
+  expect(await store.replace('alice', 1, record(2, 'of alice'))).toBe(true)
   await expect(plain.get('alice')).rejects.toThrow(StoreError)
+  expect(existsSync(`${path}.damaged`)).toBe(false)
+})
+
+test('what is written over a file in the clear takes the other records along, where the list of keys says so', async () => {
+  for (const name of ['alice', 'bob']) await fileStore(path).replace(name, undefined, record(1, `of ${name}`))
+  const store = fileStore(path, { key: [key, unencrypted] })
+  expect(await store.replace('alice', 1, record(2, 'new'))).toBe(true)
+  expect(text()).not.toMatch(/alice|bob/)
+  expect([await store.get('alice'), await store.get('bob')]).toEqual([record(2, 'new'), record(1, 'of bob')])
+})
+
+const second = new Uint8Array(32).fill(8)
+
+test('keys rotate: the first one writes, all of them read, and what was read is written with the first', async () => {
+  const old = fileStore(path, { key })
+  for (const name of ['alice', 'bob']) await old.replace(name, undefined, record(1, `of ${name}`))
+  const before = text()
+  // First the new one is made known to all, behind the old one: nothing changes.
+  expect(await fileStore(path, { key: [key, second] }).get('alice')).toEqual(record(1, 'of alice'))
+  expect(text()).toBe(before)
+  // Then it comes first, and is enough from the first look on.
+  const rotated = fileStore(path, { key: [second, key] })
+  expect(await rotated.get('alice')).toEqual(record(1, 'of alice'))
+  const after = fileStore(path, { key: second })
+  expect([await after.get('alice'), await after.get('bob')]).toEqual([record(1, 'of alice'), record(1, 'of bob')])
+  expect(await after.replace('alice', 1, record(2, 'new'))).toBe(true)
+  expect(await rotated.get('alice')).toEqual(record(2, 'new'))
+  await expect(fileStore(path, { key }).get('alice')).rejects.toThrow(StoreError)
+  expect(existsSync(`${path}.damaged`)).toBe(false)
+})
+
+test('keys rotate again and again, and from passphrase to bytes', async () => {
+  await fileStore(path, { key: passphrase }).replace('alice', undefined, record(1, 'kept'))
+  const third = new Uint8Array(32).fill(9)
+  for (const list of [
+    [key, passphrase],
+    [second, key],
+    [third, second],
+  ]) {
+    expect(await fileStore(path, { key: list }).get('alice')).toEqual(record(1, 'kept'))
+  }
+  expect(await fileStore(path, { key: third }).get('alice')).toEqual(record(1, 'kept'))
+})
+
+test('a write replaces the key as well, and those who know both go on beside it', async () => {
+  const old = fileStore(path, { key: [key, second] })
+  for (const name of ['alice', 'bob']) await old.replace(name, undefined, record(1, `of ${name}`))
+  const rotated = fileStore(path, { key: [second, key] })
+  expect(await rotated.replace('alice', 1, record(2, 'new'))).toBe(true)
+  expect(await fileStore(path, { key: second }).get('bob')).toEqual(record(1, 'of bob'))
+  expect(await old.get('alice')).toEqual(record(2, 'new'))
+  expect(await old.replace('bob', 1, record(2, 'newer'))).toBe(true)
+  expect(await rotated.get('bob')).toEqual(record(2, 'newer'))
+})
+
+test('those who have the same keys in another order do not write for ever against each other', async () => {
+  const [one, other] = [fileStore(path, { key: [key, second] }), fileStore(path, { key: [second, key] })]
+  await one.replace('alice', undefined, record(1))
+  const texts = new Set<string>()
+  for (let look = 0; look < 10; look++) {
+    for (const store of [one, other]) {
+      expect(await store.get('alice')).toEqual(record(1))
+      texts.add(text())
+    }
+  }
+  expect(texts.size).toBeLessThanOrEqual(3)
+})
+
+test('a record that is damaged is not dropped because a key is replaced', async () => {
+  const old = fileStore(path, { key })
+  for (const name of ['alice', 'bob']) await old.replace(name, undefined, record(1))
+  const document = JSON.parse(text())
+  const [name = ''] = Object.keys(document.records)
+  document.records[name] = 'garbage'
+  writeFileSync(path, JSON.stringify(document))
+  const before = text()
+  const rotated = fileStore(path, { key: [second, key] })
+  expect(await rotated.get('alice')).toBeInstanceOf(StoreError)
+  expect(text()).toBe(before)
+})
+
+test('a function may give another list of keys by the time that a file needs one that it did not say', async () => {
+  const ask = vi.fn(async () => [key])
+  const store = fileStore(path, { key: ask })
+  await store.replace('alice', undefined, record(1))
+  expect(await fileStore(path, { key: [second, key] }).get('alice')).toEqual(record(1))
+  await expect(store.get('alice')).rejects.toThrow(StoreError)
+  ask.mockImplementation(async () => [second, key])
+  expect(await store.get('alice')).toEqual(record(1))
+  expect(ask).toHaveBeenCalledTimes(3)
 })
 
 test('a function is asked for the key once, and not before it is needed', async () => {
@@ -106,7 +212,8 @@ test('a function that answered a wrong key, or failed, is asked again', async ()
 })
 
 test('what cannot be a key is refused, at once where it is known', async () => {
-  for (const wrong of ['', new Uint8Array(31), new Uint8Array(0)]) {
+  const lists: FileStoreOptions['key'][] = [[], [unencrypted], [unencrypted, key], [key, '']]
+  for (const wrong of ['', new Uint8Array(31), new Uint8Array(0), ...lists] as (string | Uint8Array)[]) {
     expect(() => fileStore(path, { key: wrong })).toThrow(StoreError)
     const store = fileStore(path, { key: () => wrong })
     await expect(store.replace('alice', undefined, record(1))).rejects.toMatchObject({

@@ -53,7 +53,7 @@ test.concurrent('whichever step of a write a process dies before, the record is 
   }
   expect(outcomes.join(' ')).toMatch(/^(old )+(new )+new$/)
   expect(existsSync(`${path}.damaged`)).toBe(false)
-}, 60_000)
+}, 180_000)
 
 test.concurrent('whichever step of healing a damaged file a process dies before, what was damaged is still to be had', async (context) => {
   const path = await newFile(context)
@@ -68,7 +68,7 @@ test.concurrent('whichever step of healing a damaged file a process dies before,
     withoutLock(path)
     rmSync(`${path}.damaged`, { force: true })
   }
-}, 60_000)
+}, 180_000)
 
 test.concurrent(
   `${KILLS} processes that are killed at random while they write leave what they wrote last, or what they were writing`,
@@ -90,5 +90,5 @@ test.concurrent(
     }
     expect(existsSync(`${path}.damaged`)).toBe(false)
   },
-  KILLS * 2_000,
+  KILLS * 6_000,
 )

@@ -37,14 +37,33 @@ vi.mock('node:fs', async (importOriginal) => {
     rmdirSync: refusing('rmdir', fs.rmdirSync),
     mkdirSync: refusing('mkdir', fs.mkdirSync),
     watch: refusing('watch', fs.watch),
-    // A disk that gets full takes the first part without an error.
-    statSync: ((path, options) => {
-      const found = fs.statSync(path, options)
-      return String(path).endsWith('.next') && refusals.has('disk')
-        ? { ...found, size: Number(found?.size) - 1 }
-        : found
-    }) as typeof fs.statSync,
   }
+})
+
+vi.mock('node:fs/promises', async (importOriginal) => {
+  const fs = await importOriginal<typeof import('node:fs/promises')>()
+  const refused = (name: string) => {
+    const refusal = refusals.get(name)
+    if (!refusal || refusal.seen++ >= refusal.times) return
+    throw Object.assign(new Error(`${refusal.code}: refused by the test`), { code: refusal.code })
+  }
+  const open: typeof fs.open = async (...all) => {
+    const file = await fs.open(...all)
+    const { writeFile, sync } = file
+    // A disk that gets full takes the first part.
+    file.writeFile = async (text, ...rest) => {
+      await writeFile.call(file, String(text).slice(0, 10), ...rest)
+      refused('writeFile')
+      await file.truncate(0)
+      await file.write(String(text), 0)
+    }
+    file.sync = async () => {
+      refused('sync')
+      await sync.call(file)
+    }
+    return file
+  }
+  return { ...fs, open }
 })
 
 let folder = ''
@@ -107,17 +126,18 @@ test.each(['rename', 'mkdir'])('elsewhere a refusal is one at once (%s)', async 
   expect(readdirSync(folder)).toEqual(['tokens.json'])
 })
 
-test('a disk that took only a part leaves the file as it was', async () => {
+test.each(['writeFile', 'sync'])('a disk that gets full (%s) leaves the file as it was', async (name) => {
   const before = readFileSync(path)
-  refuse('disk', 'ENOSPC', 1)
+  refuse(name, 'ENOSPC', 1)
   await expect(fileStore(path).replace('alice', 1, record(2))).rejects.toMatchObject({
     message: expect.stringMatching(/ \(ENOSPC\)$/),
     retryable: true,
     fix: 'Free some space on the disk.',
-    cause: { message: 'Disk full' },
   })
+  expect(seen(name)).toBe(1)
   expect(readFileSync(path)).toEqual(before)
   expect(readdirSync(folder)).toEqual(['tokens.json'])
+  expect(await fileStore(path).replace('alice', 1, record(2))).toBe(true)
 })
 
 test('a lock that cannot be given back costs its holder nothing, and the next one waits for its end', async () => {

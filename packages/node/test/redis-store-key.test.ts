@@ -1,5 +1,5 @@
 import { inspect } from 'node:util'
-import { type RedisStoreOptions, redisStore, StoreError } from '@keyturn/node'
+import { type RedisStoreOptions, redisStore, StoreError, unencrypted } from '@keyturn/node'
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest'
 import { startRedis } from '../../../scripts/redis.mjs'
 import { record } from '../../core/test/token-store-contract.ts'
@@ -109,6 +109,16 @@ test('with a key a record in the clear is damage, for anybody could have written
   await expect(storeWith().get('alice')).rejects.toMatchObject({ retryable: false })
 })
 
+test('records in the clear are taken over where the list of keys says so, and encrypted when they are read', async () => {
+  for (const name of ['alice', 'bob']) await storeWith().replace(name, undefined, record(1, 'kept'))
+  const store = storeWith({ key: [first, unencrypted] })
+  expect(await store.get('alice')).toEqual(record(1, 'kept'))
+  expect(await store.replace('bob', 1, record(2, 'kept'))).toBe(true)
+  expect(await everything()).not.toContain('kept')
+  const after = storeWith({ key: first })
+  expect([await after.get('alice'), await after.get('bob')]).toEqual([record(1, 'kept'), record(2, 'kept')])
+})
+
 test('a function is asked for the keys once, and again where a record needs one that it did not say', async () => {
   const ask = vi.fn(async () => [first])
   const store = storeWith({ key: ask })
@@ -151,7 +161,14 @@ test('what is encrypted is bound to its place and to its version', async () => {
 
 test('what cannot be a key is refused at once', () => {
   const none = { key: process.env.KEYTURN_NO_SUCH_KEY } as RedisStoreOptions
-  for (const options of [{ key: '' }, { key: new Uint8Array(31) }, { key: [] }, { key: [first, ''] }, none]) {
+  for (const options of [
+    { key: '' },
+    { key: new Uint8Array(31) },
+    { key: [] },
+    { key: [first, ''] },
+    { key: [unencrypted, first] },
+    none,
+  ]) {
     expect(() => storeWith(options)).toThrow(StoreError)
   }
 })

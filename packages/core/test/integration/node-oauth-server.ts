@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { createServer, type IncomingMessage } from 'node:http'
 import { text } from 'node:stream/consumers'
 import OAuth2Server from '@node-oauth/oauth2-server'
+import { type CryptoKey, jwtVerify } from 'jose'
 import { onTestFinished } from 'vitest'
 
 type Request = OAuth2Server.Request
@@ -25,19 +26,23 @@ export interface NodeOAuthServer {
   accepts(accessToken: string): Promise<boolean>
 }
 
+const JWT_BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer'
 const USER = { id: 'ada', username: 'ada', password: 'lovelace' }
 
 /** A second authorization server, by other people: @node-oauth/oauth2-server on loopback, until the test is finished. */
 export async function startNodeOAuthServer(options: {
   accessTokenLifetime?: number
   redirectUri: string
+  /** Of the client `robot`, whose assertions it signs for (RFC 7523). Default: there is no such grant. */
+  assertionKey?: CryptoKey
 }): Promise<NodeOAuthServer> {
-  const { redirectUri, accessTokenLifetime = 3600 } = options
+  const { redirectUri, accessTokenLifetime = 3600, assertionKey } = options
   const clients = [
     { id: 'web', secret: 'web-secret', grants: ['authorization_code', 'refresh_token'], redirectUris: [redirectUri] },
     { id: 'page', grants: ['authorization_code', 'refresh_token'], redirectUris: [redirectUri] },
     { id: 'worker', secret: 'worker-secret', grants: ['client_credentials'] },
     { id: 'cli', secret: 'cli-secret', grants: ['password', 'refresh_token'] },
+    { id: 'robot', grants: [JWT_BEARER] },
   ]
   const codes = new Map<string, OAuth2Server.AuthorizationCode>()
   const tokens = new Map<string, Token>()
@@ -76,10 +81,26 @@ export async function startNodeOAuthServer(options: {
     getAccessToken: async (token: string) => tokens.get(token),
     generateAccessToken: async () => `access-${randomUUID()}`,
   }
+  class JwtBearer extends OAuth2Server.AbstractGrantType {
+    async handle(request: Request, client: OAuth2Server.Client) {
+      const verify = async () => {
+        if (!assertionKey) throw new Error('nobody is trusted')
+        return jwtVerify(request.body.assertion, assertionKey, { issuer: client.id, audience: issuer })
+      }
+      const { payload } = await verify().catch(() => {
+        throw new OAuth2Server.InvalidGrantError('the assertion is not good')
+      })
+      const scope = (await this.validateScope({ id: payload.sub }, client, this.getScope(request))) || []
+      const accessToken = await this.generateAccessToken(client, { id: payload.sub }, scope)
+      const token = { accessToken, accessTokenExpiresAt: this.getAccessTokenExpiresAt(), scope }
+      return model.saveToken(token as Token, client, { id: payload.sub })
+    }
+  }
   const oauth = new OAuth2Server({
     model,
     accessTokenLifetime,
-    requireClientAuthentication: { authorization_code: false, refresh_token: false },
+    extendedGrantTypes: { [JWT_BEARER]: JwtBearer },
+    requireClientAuthentication: { authorization_code: false, refresh_token: false, [JWT_BEARER]: false },
     authenticateHandler: { handle: async () => USER }, // whoever comes is signed in
   } as unknown as OAuth2Server.ServerOptions)
 

@@ -14,6 +14,10 @@ export class Remembered<T> {
     return undefined
   }
 
+  delete(key: string): void {
+    this.#entries.delete(key)
+  }
+
   /** `until`: epoch milliseconds. */
   set(key: string, value: T, until: number): void {
     this.#entries.delete(key)

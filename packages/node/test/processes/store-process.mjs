@@ -1,7 +1,8 @@
 // One process among several that share a file store. It uses the built package, as a user's process would:
 // `npm run build` comes first. Plain JavaScript, because Node 22.12 runs no TypeScript.
-import { mkdirSync, rmdirSync, utimesSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { createRequire, syncBuiltinESMExports } from 'node:module'
+import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileStore } from '@keyturn/node'
 
@@ -10,21 +11,24 @@ const record = (version, seed) => ({ format: 1, version, tokens: {}, seed })
 const say = (line) => process.stdout.write(`${line}\n`)
 
 /** Dies before the nth call from now on that could change a file. */
-function dieBefore(fatal) {
+async function dieBefore(fatal) {
   const require = createRequire(import.meta.url)
   let step = 0
   const count = (owner, names) => {
     for (const name of names) {
       const real = owner[name]
-      owner[name] = (...args) => {
+      owner[name] = function (...args) {
         if (++step === fatal) process.kill(process.pid, 'SIGKILL')
-        return real.apply(owner, args)
+        return real.apply(this, args)
       }
     }
   }
   count(require('node:fs'), ['mkdirSync', 'rmdirSync', 'utimesSync', 'renameSync', 'rmSync'])
-  count(require('node:fs'), ['open', 'write', 'fsync', 'close', 'chown', 'chmod', 'rename'])
-  count(require('node:fs/promises'), ['open', 'readdir', 'rm', 'writeFile', 'mkdir', 'readFile'])
+  const promises = require('node:fs/promises')
+  const file = await promises.open(path)
+  await file.close()
+  count(Object.getPrototypeOf(file), ['writeFile', 'sync', 'close', 'chown', 'chmod'])
+  count(promises, ['open', 'readdir', 'rm', 'writeFile', 'mkdir', 'readFile'])
   syncBuiltinESMExports()
 }
 
@@ -87,14 +91,14 @@ const roles = {
     const { version } = await store.get('alice')
     await store.replace('alice', version, record(version + 1, 'x'.repeat(9_000)))
     say(`${version + 1}`)
-    dieBefore(Number(fatal))
+    await dieBefore(Number(fatal))
     await store.replace('alice', version + 1, record(version + 2, 'x'.repeat(9_000)))
     say('written')
   },
 
   /** Dies before step `fatal` of writing over a damaged file. */
   async dieHealing(store, fatal) {
-    dieBefore(Number(fatal))
+    await dieBefore(Number(fatal))
     await store.replace('alice', undefined, record(1, 'x'))
     say('written')
   },
@@ -124,14 +128,32 @@ const roles = {
     say(await store.lock('alice', async () => 'passed over'))
   },
 
-  /** Finds the disk full: to `ulimit -f` a file that gets too long is much the same. */
+  /** Finds that a file gets too long. */
   async full(store) {
     process.on('SIGXFSZ', () => {})
     const before = await store.get('alice')
     await store.replace('alice', before.version, record(before.version + 1, 'x'.repeat(50_000))).then(
       () => say('written'),
-      ({ name, code, retryable, fix }) => say(JSON.stringify({ name, code, retryable, fix: typeof fix })),
+      ({ name, code, retryable, fix }) => say(JSON.stringify({ name, code, retryable, fix })),
     )
+  },
+
+  /** Fills the disk, writes, and makes space. */
+  async fullDisk(store) {
+    const filling = join(dirname(path), 'filling')
+    await store.replace('alice', undefined, record(1, 'small'))
+    writeFileSync(filling, 'x'.repeat(16_000))
+    const before = readFileSync(path, 'utf8')
+    const refused = await store.replace('alice', 1, record(2, 'x'.repeat(40_000))).then(
+      () => 'written',
+      ({ name, code, retryable, fix }) => ({ name, code, retryable, fix }),
+    )
+    const { seed } = await store.get('alice')
+    const files = readdirSync(dirname(path)).sort()
+    const isAsBefore = readFileSync(path, 'utf8') === before
+    rmSync(filling)
+    const after = await store.replace('alice', 1, record(2, 'x'.repeat(20_000)))
+    say(JSON.stringify({ refused, before: isAsBefore, seed, files, after }))
   },
 
   /** Has only imported the package and opened a store. */
