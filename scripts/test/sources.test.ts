@@ -33,7 +33,15 @@ const layers: Record<number, string[]> = {
       'token-response.ts',
       'grant.ts',
     ],
-    ...['id-token.ts', 'id-token-signature.ts', 'server-keys.ts', 'key-set.ts', 'logout-token.ts', 'introspection.ts'],
+    ...[
+      'id-token.ts',
+      'id-token-signature.ts',
+      'server-keys.ts',
+      'key-set.ts',
+      'logout-token.ts',
+      'introspection.ts',
+      'remembered.ts',
+    ],
     ...[
       'proof-of-possession.ts',
       'dpop.ts',

@@ -1,8 +1,8 @@
+import { Remembered } from '@keyturn/core'
 import { calculateJwkThumbprint, EmbeddedJWK, jwtVerify } from 'jose'
 import { ALGORITHMS } from './algorithms.ts'
 import type { DPoPNonces } from './dpop-nonces.ts'
 import type { PresentedToken } from './presented-token.ts'
-import { Remembered } from './remembered.ts'
 import { sha256 } from './sha-256.ts'
 import type { TokenChallenge } from './token-challenge.ts'
 

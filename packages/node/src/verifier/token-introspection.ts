@@ -1,6 +1,5 @@
-import { type Client, introspect } from '@keyturn/core'
+import { type Client, introspect, Remembered } from '@keyturn/core'
 import type { AccessTokenClaims } from './access-rules.ts'
-import { Remembered } from './remembered.ts'
 import { sha256 } from './sha-256.ts'
 
 /** How many tokens are remembered, good ones and others apart: a storm of bad ones pushes no good one out. */
