@@ -35,7 +35,7 @@ export default ['core', 'browser', 'node'].map((name) => {
   const others = Object.keys({ ...dependencies, ...peerDependencies })
   return {
     input: Object.fromEntries(
-      ['index', 'ky', 'testing', 'doctor', 'opentelemetry', 'keyturn']
+      ['index', 'ky', 'testing', 'verifier', 'doctor', 'opentelemetry', 'keyturn']
         .map((entry) => [entry, `${dir}/src/${entry}.ts`])
         .filter(([, file]) => existsSync(file)),
     ),

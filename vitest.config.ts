@@ -14,7 +14,7 @@ const root = fileURLToPath(new URL('.', import.meta.url))
 const alias = ['core', 'browser', 'node'].flatMap((name) => [
   { find: new RegExp(`^@keyturn/${name}$`), replacement: `${root}packages/${name}/src/index.ts` },
   {
-    find: new RegExp(`^@keyturn/${name}/(ky|testing|doctor|opentelemetry)$`),
+    find: new RegExp(`^@keyturn/${name}/(ky|testing|verifier|doctor|opentelemetry)$`),
     replacement: `${root}packages/${name}/src/$1.ts`,
   },
 ])

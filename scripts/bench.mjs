@@ -6,6 +6,7 @@ import { mock } from 'node:test'
 import { authenticatedFetch, TokenManager } from '@keyturn/core'
 import { contenders, server } from './bench/contenders.mjs'
 import { withFleet } from './bench/fleet.mjs'
+import { verifierRows } from './bench/verifier.mjs'
 
 const CALLERS = 1000
 const SOURCES = 10_000
@@ -110,6 +111,9 @@ console.log(
   `call on loopback   keyturn ${micro(own_)} µs   bare fetch ${micro(bare)} µs   ratio ${median(ratios).toFixed(3)} (median of ${ratios.length} pairs; at most 1.05 is the goal)`,
 )
 api.kill()
+
+console.log('access tokens that an API verifies, every one anew (at least 0.95 of jose alone is the goal)')
+console.table(await verifierRows())
 
 await withFleet(async ({ size, askAll, askOne, alone }) => {
   const [first, later] = [await requestsOf(askAll), await atExpiry(askAll)]

@@ -12,6 +12,7 @@ const entries = [
   ...packageNames.flatMap((name) => [`@keyturn/${name}`, `@keyturn/${name}/ky`]),
   '@keyturn/core/testing',
   '@keyturn/node/doctor',
+  '@keyturn/node/verifier',
 ]
 
 let app: string

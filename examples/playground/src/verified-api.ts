@@ -44,7 +44,7 @@ export async function startVerifiedApi(options: VerifiedApiOptions): Promise<Ver
   let served = 0
   const refusals = new Map<string, number>()
   const nonces = bound ? new ProofNonces() : undefined
-  let made: AccessTokenVerifier<IncomingMessage> | undefined
+  let made: AccessTokenVerifier | undefined
   const verifier = () => {
     made ??= accessTokenVerifier({
       issuer: issuer(),

@@ -43,6 +43,7 @@ export type OAuthErrorCode =
   | 'malformed-request'
   | 'invalid-token'
   | 'invalid-proof'
+  | 'nonce-required'
   | 'insufficient-scope'
   | 'insufficient-authentication'
   | 'verification-unavailable'

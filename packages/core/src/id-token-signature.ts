@@ -1,6 +1,7 @@
 import { type TokenEndpointResponse, validateApplicationLevelSignature } from 'oauth4webapi'
 import type { Client } from './client.ts'
-import { KeySet } from './key-set.ts'
+import { type KeysInUse, keySet } from './key-set.ts'
+import type { ServerKeys } from './server-keys.ts'
 
 /**
  * Called before a token request; what it resolves with is called with the validated answer, and rejects where the ID
@@ -15,14 +16,14 @@ export type IdTokenSignature = (
  * before the token request, so that an outage of theirs spends no code and no refresh token.
  */
 export function idTokenSignature(): IdTokenSignature {
-  const keySets = new WeakMap<Client, KeySet>()
+  const keySets = new WeakMap<Client, ServerKeys<KeysInUse>>()
   return async (client) => {
-    const keys = keySets.get(client) ?? new KeySet(client)
+    const keys = keySets.get(client) ?? keySet(client)
     keySets.set(client, keys)
     await keys.ready()
     return async (response, answer) => {
       if (answer.id_token === undefined) return
-      await keys.verified((server, options) => validateApplicationLevelSignature(server, response, options))
+      await keys.verified(({ server, options }) => validateApplicationLevelSignature(server, response, options))
     }
   }
 }

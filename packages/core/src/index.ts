@@ -1,14 +1,8 @@
-export type { AccessRules, AccessTokenClaims } from './access-rules.ts'
-export {
-  type AccessTokenVerifier,
-  type AccessTokenVerifierOptions,
-  accessTokenVerifier,
-} from './access-token-verifier.ts'
 export type { Api, ApiRoute, Apis } from './api-routes.ts'
 export { authenticatedFetch } from './authenticated-fetch.ts'
 export { type AuthorizationDetail, authorizationDetails } from './authorization-details.ts'
 export { type Challenge, challengeOf } from './challenge.ts'
-export type { Client, TokenRequestChecks } from './client.ts'
+export { Client, type TokenRequestChecks } from './client.ts'
 export {
   type AssertionKey,
   type AssertionSigner,
@@ -22,6 +16,7 @@ export {
   type ClientAuthentication,
   clientSecretBasic,
   clientSecretPost,
+  confidential,
   none,
   tlsClientAuth,
 } from './client-authentication.ts'
@@ -36,6 +31,7 @@ export {
   LoginRequiredError,
   OAuthError,
   type OAuthErrorCode,
+  type OAuthErrorDetails,
   type ServerAnswer,
   StoreError,
   TokenUnavailableError,
@@ -82,19 +78,16 @@ export {
 export { type TokenExchanges, type TokenExchangesOptions, tokenExchanges } from './grants/token-exchanges.ts'
 export type { UserAgent } from './grants/user-agent.ts'
 export { type IdTokenSignature, idTokenSignature } from './id-token-signature.ts'
+export { introspect } from './introspection.ts'
 export { LocalLocks } from './lock.ts'
 export { type LoggedOut, type LogoutTokenVerifier, logoutTokenVerifier } from './logout-token.ts'
 export { memoryStore } from './memory-store.ts'
-export type { VerifiableRequest } from './presented-token.ts'
 export type { DPoP, ProofOfPossession } from './proof-of-possession.ts'
-export {
-  type ProtectedResourceMetadata,
-  type ProtectedResourceOptions,
-  type PublishedMetadata,
-  protectedResourceMetadata,
-} from './protected-resource-metadata.ts'
+export { Remembered } from './remembered.ts'
 export type { Revocation, RevocationContext, RevocationOutbox, Revocations } from './revocation.ts'
 export { revocationOutbox } from './revocation-outbox.ts'
+export { secureUrl } from './secure-url.ts'
+export { type FetchedKeySet, type KeyUse, ServerKeys } from './server-keys.ts'
 export type {
   Failure,
   SessionEnd,

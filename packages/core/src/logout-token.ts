@@ -4,7 +4,8 @@ import { confidential } from './client-authentication.ts'
 import type { ClientOptions } from './client-options.ts'
 import { OAuthError } from './errors.ts'
 import { jwtPart } from './jwt-part.ts'
-import { KeySet } from './key-set.ts'
+import { type KeysInUse, keySet } from './key-set.ts'
+import type { ServerKeys } from './server-keys.ts'
 
 /** Whose sessions are over: all of a person, or one. At least one of the two is there. */
 export interface LoggedOut {
@@ -31,7 +32,7 @@ const TOLERANCE = 30
  */
 export function logoutTokenVerifier(options: ClientOptions): LogoutTokenVerifier {
   const client = new Client(confidential(options))
-  const keys = new KeySet(client)
+  const keys = keySet(client)
   const taken = new Map<string, number>()
   return async (logoutToken, end) => {
     await keys.ready() // an outage is no fault of the token's
@@ -59,11 +60,11 @@ export function logoutTokenVerifier(options: ClientOptions): LogoutTokenVerifier
 
 async function checked(
   client: Client,
-  keys: KeySet,
+  keys: ServerKeys<KeysInUse>,
   logoutToken: string,
   now: number,
 ): Promise<LoggedOut & { jti: string; exp: number }> {
-  await keys.verified((server, options) => {
+  await keys.verified(({ server, options }) => {
     const { id_token_signing_alg_values_supported: algorithms = ['RS256'] } = server
     const as = { ...server, authorization_signing_alg_values_supported: algorithms }
     const who = { client_id: client.clientId, [clockSkew]: Math.round(now - Date.now() / 1000) }

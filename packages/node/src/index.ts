@@ -1,5 +1,4 @@
 export * from '@keyturn/core'
-export { type ApiRequest, accessTokenVerifier } from './access-token-verifier.ts'
 export type {
   AuditEventName,
   AuditEvents,
@@ -23,5 +22,24 @@ export type { CookieKey } from './sealed-cookies.ts'
 export { secretFile, secretVariable } from './secrets.ts'
 export { type KeyList, type Unencrypted, unencrypted } from './store-keys.ts'
 export { type SystemKeyringOptions, systemKeyring } from './system-keyring.ts'
+export type { AccessRules, AccessTokenClaims } from './verifier/access-rules.ts'
+export type { AccessTokenProfile } from './verifier/access-token-profile.ts'
+export {
+  type AccessTokenVerifier,
+  type AccessTokenVerifierOptions,
+  accessTokenVerifier,
+} from './verifier/access-token-verifier.ts'
+export type { ApiRequest } from './verifier/api-request.ts'
+export type { ClientCertificate } from './verifier/client-certificate.ts'
+export { type DPoPNonces, type DPoPNoncesOptions, dpopNonces } from './verifier/dpop-nonces.ts'
+export { auth0, cognito, entraId, keycloak, okta } from './verifier/profiles.ts'
+export {
+  type ProtectedResourceMetadata,
+  type ProtectedResourceOptions,
+  type PublishedMetadata,
+  protectedResourceMetadata,
+} from './verifier/protected-resource-metadata.ts'
+export type { TrustedServerOptions } from './verifier/trusted-server.ts'
+export type { TrustedIssuer } from './verifier/trusted-servers.ts'
 export type { WebRequest } from './web-request.ts'
 export { type WebCallback, type WebSessions, type WebSessionsOptions, webSessions } from './web-sessions.ts'

@@ -1,10 +1,11 @@
-import type { IncomingHttpHeaders } from 'node:http'
+/** Headers as Node has them, by their names in lower case. */
+export type NodeHeaders = Readonly<Record<string, string | string[] | undefined>>
 
 /** What is looked at of a request: a standard `Request` and Node's `IncomingMessage` have it, and so what frameworks make of them. */
 export interface WebRequest {
   readonly method?: string | undefined
   readonly url?: string | undefined
-  readonly headers: Headers | IncomingHttpHeaders
+  readonly headers: Headers | NodeHeaders
 }
 
 /** One header, as it was sent. */
@@ -15,7 +16,7 @@ export function headerOf({ headers }: WebRequest, name: string): string | undefi
 }
 
 /** Not by class: those of another implementation of fetch would count as empty, and a sign-out from elsewhere as ours. */
-function areOfFetch(headers: WebRequest['headers']): headers is Headers {
+export function areOfFetch(headers: WebRequest['headers']): headers is Headers {
   return typeof headers.get === 'function'
 }
 

@@ -1,7 +1,8 @@
 import { clockSkew, validateJwtAuthResponse } from 'oauth4webapi'
 import type { Client } from '../client.ts'
 import { jwtPart } from '../jwt-part.ts'
-import { KeySet } from '../key-set.ts'
+import { type KeysInUse, keySet } from '../key-set.ts'
+import type { ServerKeys } from '../server-keys.ts'
 import { type AuthorizationResponse, authorizationResponseIn } from './authorization-response.ts'
 
 /** Authorization responses that the server signs (JARM: JWT Secured Authorization Response Mode). */
@@ -17,14 +18,14 @@ export interface Jarm {
  * the server, is refused with an `InvalidCallbackError` (JARM: JWT Secured Authorization Response Mode, section 2.4).
  */
 export function jarm(): Jarm {
-  const keySets = new WeakMap<Client, KeySet>()
+  const keySets = new WeakMap<Client, ServerKeys<KeysInUse>>()
   return {
     responseIn: (address, redirectUri) =>
       signedResponseIn(address, redirectUri) ?? authorizationResponseIn(address, redirectUri),
     async validated(client, response, state) {
-      const keys = keySets.get(client) ?? new KeySet(client)
+      const keys = keySets.get(client) ?? keySet(client)
       keySets.set(client, keys)
-      return keys.verified((server, options) => {
+      return keys.verified(({ server, options }) => {
         const who = { client_id: client.clientId, [clockSkew]: keys.clockSkew(response.get('response')) }
         return validateJwtAuthResponse(server, who, response, state, options)
       })

@@ -1,8 +1,8 @@
 import { createHmac } from 'node:crypto'
-import { VerificationError } from '@keyturn/core'
+import { VerificationError } from '@keyturn/node'
 import { exportSPKI, generateKeyPair } from 'jose'
 import { afterEach, expect, test, vi } from 'vitest'
-import { rejection } from './sign-in-server.ts'
+import { rejection } from '../../../core/test/sign-in-server.ts'
 import { call, claimsOf, now, part, signed, TokenServer } from './token-server.ts'
 
 afterEach(() => {
@@ -168,6 +168,23 @@ test('a storm of unknown keys asks for keys at most once a minute, and good toke
     expect(server.asked('/jwks')).toBe(2 + minute)
     later(61)
   }
+})
+
+test('a key is found by its name as it is written, also when it was found before', async () => {
+  const server = new TokenServer()
+  const verifier = server.verifier()
+  const other = await generateKeyPair('ES256')
+  server.keys.set('7', other)
+  expect(await verifier.verify(call(`Bearer ${await signed(claimsOf(), { kid: '7' }, other)}`))).toMatchObject({
+    sub: 'ada',
+  })
+  for (const kid of [7, ['7'], null, '']) {
+    const token = await signed(claimsOf(), { kid: kid as never }, other)
+    expect(await rejection(verifier.verify(call(`Bearer ${token}`)))).toMatchObject(invalidToken)
+  }
+  expect(await rejection(verifier.verify(call(`Bearer ${await signed(claimsOf(), { kid: '7' })}`)))).toMatchObject(
+    invalidToken,
+  )
 })
 
 test('a new key is found at once, by all who come with it at about the same time', async () => {

@@ -1,5 +1,4 @@
-import { OAuthError } from './errors.ts'
-import { secureUrl } from './secure-url.ts'
+import { OAuthError, secureUrl } from '@keyturn/core'
 
 /** What an API tells of itself; every other member of the registry may be given, too (RFC 9728 section 2). */
 export interface ProtectedResourceMetadata {

@@ -1,5 +1,5 @@
-import type { OAuthErrorDetails } from './errors.ts'
-import { VerificationError } from './verification-error.ts'
+import { type OAuthErrorDetails, VerificationError } from '@keyturn/core'
+import { ALGORITHMS } from './algorithms.ts'
 
 /** What every challenge of an API says (RFC 6750 section 3, RFC 9449 section 7.1, RFC 9728 section 5.1). */
 export interface ChallengeOptions {
@@ -14,8 +14,8 @@ export interface ChallengeOptions {
 type Scheme = 'Bearer' | 'DPoP'
 type Parameters = Record<string, string | number | undefined>
 
-/** What the validation can verify proofs with (RFC 9449 section 7.1). */
-const ALGORITHMS = 'ES256 ES384 ES512 PS256 PS384 PS512 RS256 RS384 RS512 Ed25519 EdDSA'
+/** What proofs may be signed with (RFC 9449 section 7.1). */
+const ALGS = ALGORITHMS.join(' ')
 
 /** What is wrong with a token, and by which scheme it came or should have come. */
 export interface Refusal extends OAuthErrorDetails {
@@ -34,7 +34,7 @@ export class TokenChallenge {
   missing(): VerificationError {
     const { scope, resourceMetadata, isBound } = this.#options
     const parameters = { scope, resource_metadata: resourceMetadata }
-    const proven = shown('DPoP', { ...parameters, algs: ALGORITHMS })
+    const proven = shown('DPoP', { ...parameters, algs: ALGS })
     const challenge = isBound ? proven : `${shown('Bearer', parameters)}, ${proven}`
     return new VerificationError('token-missing', 'The request has no access token', refused(401, challenge))
   }
@@ -53,6 +53,14 @@ export class TokenChallenge {
     const description = 'The DPoP proof is not good for this request'
     const answer = this.#refused(401, scheme, { error: 'invalid_dpop_proof', error_description: description })
     return new VerificationError('invalid-proof', description, answer, details)
+  }
+
+  /** The proof is good but for its nonce (RFC 9449 section 9). */
+  nonceRequired(nonce: string): VerificationError {
+    const description = 'The DPoP proof needs the nonce of this answer'
+    const answer = this.#refused(401, 'DPoP', { error: 'use_dpop_nonce', error_description: description })
+    const headers = { ...answer.headers, 'dpop-nonce': nonce }
+    return new VerificationError('nonce-required', description, { ...answer, headers })
   }
 
   insufficientScope(scheme: Scheme): VerificationError {
@@ -87,7 +95,7 @@ export class TokenChallenge {
   #refused(status: number, scheme: Scheme | undefined, parameters: Parameters) {
     const { resourceMetadata, isBound } = this.#options
     const named = scheme ?? (isBound ? 'DPoP' : 'Bearer')
-    const all = { ...parameters, resource_metadata: resourceMetadata, algs: named === 'DPoP' ? ALGORITHMS : undefined }
+    const all = { ...parameters, resource_metadata: resourceMetadata, algs: named === 'DPoP' ? ALGS : undefined }
     return refused(status, shown(named, all))
   }
 }

@@ -15,7 +15,7 @@ import { afterEach, expect, onTestFinished, test, vi } from 'vitest'
 import {
   type AuthorizationServerOptions,
   startAuthorizationServer,
-} from '../../../examples/playground/src/authorization-server.ts'
+} from '../../../../examples/playground/src/authorization-server.ts'
 
 const AUDIENCE = 'urn:orders'
 

@@ -1,6 +1,6 @@
-import { type AccessRules, VerificationError } from '@keyturn/core'
+import { type AccessRules, VerificationError } from '@keyturn/node'
 import { expect, test } from 'vitest'
-import { rejection } from './sign-in-server.ts'
+import { rejection } from '../../../core/test/sign-in-server.ts'
 import { call, claimsOf, now, signed, TokenServer } from './token-server.ts'
 
 const verified = async (rules: AccessRules, claims: object = {}, more: AccessRules = {}) =>

@@ -1,9 +1,6 @@
-import { processIntrospectionResponse, calculatePKCECodeChallenge as sha256 } from 'oauth4webapi'
+import { type Client, introspect, Remembered } from '@keyturn/core'
 import type { AccessTokenClaims } from './access-rules.ts'
-import type { Client } from './client.ts'
-import { TokenUnavailableError } from './errors.ts'
-import { Remembered } from './remembered.ts'
-import { refusal } from './server-answers.ts'
+import { sha256 } from './sha-256.ts'
 
 /** How many tokens are remembered, good ones and others apart: a storm of bad ones pushes no good one out. */
 const MOST = 10_000
@@ -34,25 +31,10 @@ export class TokenIntrospection {
   }
 
   async #ask(token: string, hash: string): Promise<Answer> {
-    const url = await this.#client.requiredEndpoint('introspection_endpoint')
     const askedAt = Date.now()
-    const body = new URLSearchParams({ token, token_type_hint: 'access_token' })
-    const { client, secrets, response, json } = await this.#client.post(url, body)
-    const { status } = response
-    if (typeof json?.error === 'string') throw refusal(json.error, json.error_description, status, secrets)
-    try {
-      const server = await this.#client.metadata()
-      const answer: Answer = {
-        ...(await processIntrospectionResponse(server, client, Response.json(json, { status }))),
-      }
-      const { active, exp = Number.POSITIVE_INFINITY } = answer
-      this.#known[active ? 'active' : 'inactive'].set(hash, answer, Math.min(askedAt + this.#longest, exp * 1000))
-      return answer
-    } catch (cause) {
-      throw new TokenUnavailableError('invalid-response', `No answer about a token (status ${status})`, {
-        cause,
-        fix: 'Check what answers at introspection_endpoint.',
-      })
-    }
+    const answer: Answer = { ...(await introspect(this.#client, token)) }
+    const { active, exp = Number.POSITIVE_INFINITY } = answer
+    this.#known[active ? 'active' : 'inactive'].set(hash, answer, Math.min(askedAt + this.#longest, exp * 1000))
+    return answer
   }
 }

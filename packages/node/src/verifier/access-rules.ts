@@ -1,4 +1,4 @@
-import { TokenUnavailableError } from './errors.ts'
+import { TokenUnavailableError } from '@keyturn/core'
 import type { TokenChallenge } from './token-challenge.ts'
 
 /** What is known of an access token that is good (RFC 9068 section 2.2, RFC 7662 section 2.2). */
@@ -29,6 +29,11 @@ export function scopesOf(...lists: unknown[]): string[] {
   return [...new Set(names.filter(Boolean))]
 }
 
+/** Whether there is anything to obey. */
+export function areRules({ scope, acrValues, maxAge, allows }: AccessRules): boolean {
+  return [scope, acrValues, maxAge, allows].some((rule) => rule !== undefined)
+}
+
 /** Rejects with a `VerificationError` where the claims are not enough. */
 export async function obey(
   rules: AccessRules,
@@ -37,8 +42,10 @@ export async function obey(
   challenge: TokenChallenge,
 ): Promise<void> {
   const { scope, acrValues, maxAge, allows } = rules
-  const granted = scopesOf(claims.scope)
-  if (!scopesOf(scope).every((name) => granted.includes(name))) throw challenge.insufficientScope(scheme)
+  if (scope !== undefined) {
+    const granted = scopesOf(claims.scope)
+    if (!scopesOf(scope).every((name) => granted.includes(name))) throw challenge.insufficientScope(scheme)
+  }
   const { acr, auth_time: signedInAt } = claims
   const isStrong = acrValues === undefined || (typeof acr === 'string' && scopesOf(acrValues).includes(acr))
   const isRecent = maxAge === undefined || (typeof signedInAt === 'number' && Date.now() / 1000 <= signedInAt + maxAge)

@@ -1,4 +1,4 @@
-import { OAuthError, protectedResourceMetadata } from '@keyturn/core'
+import { OAuthError, protectedResourceMetadata } from '@keyturn/node'
 import { expect, test } from 'vitest'
 
 const issuer = 'https://as.example'

@@ -1,7 +1,7 @@
-import { VerificationError } from '@keyturn/core'
+import { VerificationError } from '@keyturn/node'
 import { exportJWK, generateKeyPair } from 'jose'
 import { afterEach, expect, test, vi } from 'vitest'
-import { rejection } from './sign-in-server.ts'
+import { rejection } from '../../../core/test/sign-in-server.ts'
 import { bound, call, now, part, proof, proofKey, signed, TokenServer, URL_OF_ORDERS } from './token-server.ts'
 
 afterEach(() => {

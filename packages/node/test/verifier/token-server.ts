@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { type AccessTokenVerifier, type AccessTokenVerifierOptions, accessTokenVerifier } from '@keyturn/core'
+import { type AccessTokenVerifier, type AccessTokenVerifierOptions, accessTokenVerifier } from '@keyturn/node'
 import { calculateJwkThumbprint, exportJWK, generateKeyPair, type JWK, type JWTPayload, SignJWT } from 'jose'
 
 export const ISSUER = 'https://as.example'
@@ -24,8 +24,13 @@ export class TokenServer {
   /** Public keys by their ids. */
   readonly keys = new Map<string, Pair>([['key-1', first]])
   isAway = false
+  readonly issuer: string
   /** What is answered about tokens that are no JWTs. */
   opaque: Record<string, object> = {}
+
+  constructor(issuer: string = ISSUER) {
+    this.issuer = issuer
+  }
 
   readonly fetch: typeof fetch = async (input, init) => {
     const request = new Request(input, init)
@@ -33,18 +38,19 @@ export class TokenServer {
     const body = new URLSearchParams(await request.text())
     this.requests.push({ path, headers: request.headers, body })
     if (this.isAway) throw new TypeError('fetch failed')
-    if (path === '/jwks') {
+    if (path.endsWith('/jwks')) {
       const jwks = [...this.keys].map(async ([kid, { publicKey }]) => ({ ...(await exportJWK(publicKey)), kid }))
       return Response.json({ keys: await Promise.all(jwks) })
     }
-    if (path === '/introspect') {
+    if (path.endsWith('/introspect')) {
       if (request.headers.get('authorization') !== `Basic ${btoa('api:api-secret')}`) {
         return Response.json({ error: 'invalid_client' }, { status: 401 })
       }
       return Response.json(this.opaque[body.get('token') ?? ''] ?? { active: false })
     }
-    if (path !== '/.well-known/openid-configuration') return new Response(undefined, { status: 404 })
-    return Response.json({ issuer: ISSUER, jwks_uri: `${ISSUER}/jwks`, introspection_endpoint: `${ISSUER}/introspect` })
+    if (!path.endsWith('/.well-known/openid-configuration')) return new Response(undefined, { status: 404 })
+    const { issuer } = this
+    return Response.json({ issuer, jwks_uri: `${issuer}/jwks`, introspection_endpoint: `${issuer}/introspect` })
   }
 
   asked(path: string): number {
@@ -69,9 +75,14 @@ export function signed(claims: JWTPayload = claimsOf(), header: Header = {}, { p
     .sign(privateKey)
 }
 
+/** What tokens that are bound to a key say of it (RFC 9449 section 6.1). */
+export async function thumbprint({ publicKey }: Pair): Promise<string> {
+  return calculateJwkThumbprint(await exportJWK(publicKey))
+}
+
 /** An access token that is bound to the client's key. */
 export async function bound(more: Record<string, unknown> = {}): Promise<string> {
-  const jkt = await calculateJwkThumbprint(await exportJWK(proofKey.publicKey))
+  const jkt = await thumbprint(proofKey)
   return signed(claimsOf({ cnf: { jkt }, ...more }))
 }
 
