@@ -19,7 +19,7 @@ const alias = ['core', 'browser', 'node'].flatMap((name) => [
   },
 ])
 
-/** What needs no browser runs side by side and first; browsers get in each other's way on a small machine. */
+/** Two files at a time; tests in a browser of their own come after, one by one: there they get in each other's way. */
 const sideBySide = { maxWorkers: 2, sequence: { groupOrder: 0 } }
 const inTurn = { maxWorkers: 1, sequence: { groupOrder: 1 } }
 
@@ -31,7 +31,8 @@ const onNode = (
 ): TestProjectInlineConfiguration => ({
   resolve: { alias },
   test: {
-    ...(include.startsWith('examples') ? inTurn : sideBySide),
+    ...sideBySide,
+    isolate: name !== 'core', // its hundred files leave nothing behind, and would each load everything anew
     name,
     include: [include],
     exclude: fleets,

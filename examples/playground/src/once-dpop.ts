@@ -55,7 +55,7 @@ export async function boundToKeys({ done, ...options }: PartOptions): Promise<vo
           }
         }
         assert(keys.size === 2 && !keys.has(undefined), `${keys.size} keys instead of 2`)
-        const asked = [server.tokenRequests({ error: 'use_dpop_nonce' }), vault.refused('use_dpop_nonce')]
+        const asked = [server.tokenRequests({ error: 'use_dpop_nonce' }), vault.refused('nonce-required')]
         assert(asked.join() === '2,4', `the servers asked for nonces ${asked.join(' and ')} times instead of 2 and 4`)
       },
       { tokenRequests: 2, apiCalls: 4 },

@@ -2,8 +2,13 @@
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { buffer } from 'node:stream/consumers'
-import { type AccessRules, type AccessTokenVerifier, accessTokenVerifier, VerificationError } from '@keyturn/node'
-import { ProofNonces } from './proof-nonces.ts'
+import {
+  type AccessRules,
+  type AccessTokenVerifier,
+  accessTokenVerifier,
+  dpopNonces,
+  VerificationError,
+} from '@keyturn/node'
 
 export interface VerifiedApiOptions {
   /** Of the authorization server, which starts after the API. */
@@ -24,7 +29,7 @@ export interface VerifiedApi {
   /** Requests that came, without preflights; those served. */
   readonly calls: number
   readonly served: number
-  /** How many were answered with this error: a code of `VerificationError`, or `use_dpop_nonce`. */
+  /** How many were answered with this error: a code of `VerificationError`. */
   refused(error: string): number
   /** Takes proofs with new nonces only, from now on. */
   forgetNonces(): void
@@ -43,21 +48,20 @@ export async function startVerifiedApi(options: VerifiedApiOptions): Promise<Ver
   let calls = 0
   let served = 0
   const refusals = new Map<string, number>()
-  const nonces = bound ? new ProofNonces() : undefined
   let made: AccessTokenVerifier | undefined
   const verifier = () => {
     made ??= accessTokenVerifier({
       issuer: issuer(),
       audience,
       scope: 'api:read',
-      ...(bound && { dpop: 'required' }),
+      ...(bound && { dpop: 'required', nonces: dpopNonces({ lifetime: 120 }) }),
       ...(refuse && { allows: () => false }),
     })
     return made
   }
 
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { method = '', headers } = request
+    const { method = '' } = request
     response.setHeader('access-control-allow-origin', '*')
     // Date: who has a wrong clock makes proofs for another time, and can see that.
     response.setHeader('access-control-expose-headers', 'WWW-Authenticate, DPoP-Nonce, Date')
@@ -70,18 +74,14 @@ export async function startVerifiedApi(options: VerifiedApiOptions): Promise<Ver
     const body = await buffer(request)
     const rules = routes[`${method} ${new URL(request.url ?? '', url).pathname}`]
     if (!rules) return send(response, 404, { error: 'not-found' })
-    if (nonces) response.setHeader('dpop-nonce', nonces.newest)
-    if (/^dpop /i.test(headers.authorization ?? '') && nonces?.areMissingIn(String(headers.dpop))) {
-      response.setHeader('www-authenticate', 'DPoP error="use_dpop_nonce"')
-      return refused(response, 401, 'use_dpop_nonce')
-    }
     try {
       const { sub, client_id, acr, cnf } = await verifier().verify(request, rules)
       served += 1
+      setAll(response, verifier().responseHeaders(request))
       send(response, 200, { sub, client_id, acr, key: Object(cnf).jkt, bytes: body.length })
     } catch (error) {
       if (!(error instanceof VerificationError)) throw error
-      for (const [name, value] of Object.entries(error.headers)) response.setHeader(name, value)
+      setAll(response, error.headers)
       refused(response, error.status, error.code, error.message)
     }
   }
@@ -109,7 +109,9 @@ export async function startVerifiedApi(options: VerifiedApiOptions): Promise<Ver
       return served
     },
     refused: (error) => refusals.get(error) ?? 0,
-    forgetNonces: () => nonces?.forget(),
+    forgetNonces: () => {
+      made = undefined // as a server that starts anew
+    },
     stop: async () => {
       const closed = once(server, 'close')
       server.close()
@@ -117,6 +119,10 @@ export async function startVerifiedApi(options: VerifiedApiOptions): Promise<Ver
       await closed
     },
   }
+}
+
+function setAll(response: ServerResponse, headers: Readonly<Record<string, string>>): void {
+  for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
 }
 
 function send(response: ServerResponse, status: number, body: object): void {

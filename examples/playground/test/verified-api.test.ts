@@ -1,6 +1,5 @@
 import { authenticatedFetch, authorizationCode, dpop } from '@keyturn/node'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { ProofNonces } from '../src/proof-nonces.ts'
 import { type Servers, startServers } from '../src/servers.ts'
 import { signInOverHttp } from '../src/sign-in-over-http.ts'
 import { TWO_FACTORS } from '../src/sign-in-strength.ts'
@@ -76,7 +75,7 @@ test('the vault takes a token with the proof that its key is here, once, and wit
   const call = authenticatedFetch(source, { apis: vault.url, fetch: watched })
   expect(await (await call(vault.url)).json()).toMatchObject({ sub: 'ada', key: expect.stringMatching(/^[\w-]{43}$/) })
   expect(answers.map(({ status }) => status)).toEqual([401, 200])
-  expect(answers[0]?.headers.get('www-authenticate')).toBe('DPoP error="use_dpop_nonce"')
+  expect(answers[0]?.headers.get('www-authenticate')).toMatch(/^DPoP error="use_dpop_nonce"/)
 
   const token = await source.getAccessToken()
   const statusWith = async (headers: HeadersInit) => (await fetch(vault.url, { headers })).status
@@ -91,22 +90,6 @@ test('the vault takes a token with the proof that its key is here, once, and wit
 
   vault.forgetNonces()
   expect((await call(vault.url)).status).toBe(200)
-  expect(vault.refused('use_dpop_nonce')).toBe(2)
+  expect(vault.refused('nonce-required')).toBe(2)
   expect(vault.served).toBe(2)
-})
-
-test('a nonce is good while it is the newest, and while it is the one before', () => {
-  vi.useFakeTimers({ toFake: ['Date'], now: 0 })
-  const nonces = new ProofNonces()
-  const proof = (claims: object) => `header.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.signature`
-  const first = proof({ nonce: nonces.newest })
-  expect(nonces.areMissingIn(first)).toBe(false)
-  expect(nonces.areMissingIn(proof({ nonce: 'another' }))).toBe(true)
-  expect(nonces.areMissingIn(proof({}))).toBe(true)
-  vi.advanceTimersByTime(61_000)
-  expect(nonces.areMissingIn(first)).toBe(false)
-  expect(proof({ nonce: nonces.newest })).not.toBe(first)
-  expect(nonces.areMissingIn('nonsense')).toBe(false) // that is the verifier's to say
-  vi.advanceTimersByTime(61_000)
-  expect(nonces.areMissingIn(first)).toBe(true)
 })
