@@ -115,11 +115,14 @@ api.kill()
 console.log('access tokens that an API verifies, every one anew (at least 0.95 of jose alone is the goal)')
 console.table(await verifierRows())
 
-await withFleet(async ({ size, askAll, askOne, alone }) => {
+await withFleet(async ({ size, askAll, askAllOfMsal, askOne, alone }) => {
   const [first, later] = [await requestsOf(askAll), await atExpiry(askAll)]
+  const [msalFirst, msalLater] = [await requestsOf(askAllOfMsal), await atExpiry(askAllOfMsal)]
   await askAll()
   const [shared, own] = await fastest([askOne, alone], 50_000, 20)
-  console.log(`fleet of ${size} on one Redis   token requests: ${first} cold, ${later} at expiry`)
+  console.log(
+    `fleet of ${size} on one Redis   token requests: ${first} cold, ${later} at expiry   MSAL's distributed cache: ${msalFirst} cold, ${msalLater} at expiry`,
+  )
   console.log(
     `cached token       with Redis behind it ${shared.toFixed(0)} ns   without ${own.toFixed(0)} ns   ratio ${(shared / own).toFixed(2)}`,
   )

@@ -4,6 +4,7 @@ import { redisStore } from '@keyturn/node'
 import { Redis } from 'ioredis'
 import { startRedis } from '../redis.mjs'
 import { contenders, server } from './contenders.mjs'
+import { msalFleet } from './msal.mjs'
 
 const SIZE = 100
 
@@ -23,6 +24,7 @@ export async function withFleet(measure) {
   await measure({
     size: SIZE,
     askAll: () => Promise.all(sources.map((source) => source.getAccessToken())),
+    askAllOfMsal: msalFleet(clients),
     askOne: () => sources[0].getAccessToken(),
     alone: contenders.keyturn(),
   })
