@@ -1,5 +1,5 @@
 // `npm run soak`: what takes too long for `npm test`. An hour of a busy process in moved time, then eight tabs of a real
-// Chromium, and eight processes, through 200 expiries, a day of outage, a fleet of a hundred and many random histories. `npm run soak -- hour` runs one of them.
+// Chromium, and eight processes, through 200 expiries, a day of outage, a fleet of a hundred, other runtimes and many random histories. `npm run soak -- hour` runs one of them.
 import { spawnSync } from 'node:child_process'
 
 const vitest = (project, file, env) => ['npx', ['vitest', 'run', '--project', project, file], env]
@@ -19,6 +19,7 @@ const parts = {
     KEYTURN_EXPIRIES: '10',
     KEYTURN_USERS: '50',
   }),
+  runtimes: [process.execPath, ['scripts/soak/runtimes.mjs'], {}],
   model: vitest('core', 'packages/core/test/proofs/model.test.ts', { PROOF_RUNS: '5000' }),
 }
 
