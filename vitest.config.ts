@@ -19,6 +19,10 @@ const alias = ['core', 'browser', 'node'].flatMap((name) => [
   },
 ])
 
+/** Two files at a time; tests in a browser of their own come after, one by one: there they get in each other's way. */
+const sideBySide = { maxWorkers: 2, sequence: { groupOrder: 0 } }
+const inTurn = { maxWorkers: 1, sequence: { groupOrder: 1 } }
+
 const onNode = (
   name: string,
   include: string,
@@ -27,7 +31,7 @@ const onNode = (
 ): TestProjectInlineConfiguration => ({
   resolve: { alias },
   test: {
-    maxWorkers: 2,
+    ...sideBySide,
     isolate: name !== 'core', // its hundred files leave nothing behind, and would each load everything anew
     name,
     include: [include],
@@ -63,8 +67,7 @@ const inBrowsers = (executablePath = ''): TestProjectInlineConfiguration => ({
   publicDir: `${root}packages/browser/test/public`,
   plugins: [msw({ mode: 'worker-only' })], // serves /mockServiceWorker.js
   test: {
-    maxWorkers: 2,
-    fileParallelism: false, // tabs of one browser get in each other's way
+    ...inTurn,
     name: 'browser',
     include: [browserTests],
     testTimeout: 30_000,
