@@ -31,7 +31,8 @@ export const hopByHop: Redirects = { addressOf, follow }
  * An address says as much as a Request where there is no body and the options are plain, and the platform takes it in
  * half of the time. What is wrong with such options, the fetch underneath says.
  */
-function addressOf(...[input, init = {}, url]: Parameters<Redirects['addressOf']>): ReturnType<Redirects['addressOf']> {
+function addressOf(...[input, given, url]: Parameters<Redirects['addressOf']>): ReturnType<Redirects['addressOf']> {
+  const init = given ?? {} // fetch takes null, too
   const { body, integrity, method = 'GET', redirect = 'follow', referrer = '', referrerPolicy = '' } = init
   const isPlain = !(input instanceof Request) && Object.getPrototypeOf(init) === Object.prototype && body == null
   if (!isPlain || redirect !== 'follow' || integrity || !METHODS.includes(method) || hidesRedirects()) return undefined

@@ -49,6 +49,13 @@ test('options that inherit are read as fetch reads them', async () => {
   ])
 })
 
+test('options of null are none', async () => {
+  const server = await loopbackServer((_request, response) => json(response, {}))
+  const api = authenticatedFetch(new CountingSource(), { apis: server.origin })
+  expect((await api(server.origin, null as unknown as RequestInit)).status).toBe(200)
+  expect(server.requests[0]?.headers.authorization).toBe('Bearer token-1')
+})
+
 test('options are read once: headers that can be read once are sent at both attempts, as they were at the call', async () => {
   const server = await refusesOnce()
   const api = authenticatedFetch(new CountingSource(), { apis: server.origin })
