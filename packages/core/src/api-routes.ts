@@ -29,15 +29,14 @@ const HIDDEN_DOTS = /(\/|%(25)*(2f|5c))(\.|%(25)*2e){1,2}(\/|;|%(25)*(2f|5c|3b))
  * Tells for a URL which token it may see: none (`undefined`) unless its origin and its first path segments are those of
  * an API. Compared after parsing, never as text. Throws an `OAuthError` for `apis` that cannot work.
  */
-export function apiRoutes(apis: Apis): (url: string) => ApiRoute | undefined {
+export function apiRoutes(apis: Apis): (url: URL | null) => ApiRoute | undefined {
   const routes = [apis ?? []].flat().map(routeTo)
   if (!routes.length) throw unusable()
   routes.sort((one, other) => other.start.length - one.start.length)
-  return (address) => {
+  return (url) => {
     // User information would stand in the way of the host.
-    const place = placeOf(absoluteUrl(address))
-    const isHidden = HIDDEN_DOTS.test(place)
-    return routes.find(({ start, isOrigin }) => place.startsWith(start) && (isOrigin || !isHidden))
+    const place = placeOf(url)
+    return routes.find(({ start, isOrigin }) => place.startsWith(start) && (isOrigin || !HIDDEN_DOTS.test(place)))
   }
 }
 
@@ -67,9 +66,8 @@ export function absoluteUrl(url: string): URL | null {
 
 /** A URL that has to be an API's, and its route. Throws an `OAuthError` where `apis` does not cover it. */
 export function coveredUrl(address: string, apis: Apis): { url: URL; route: ApiRoute } {
-  const routeOf = apiRoutes(apis)
   const url = absoluteUrl(address)
-  const route = url && routeOf(url.href)
+  const route = apiRoutes(apis)(url)
   if (url && route) return { url, route }
   throw new OAuthError('invalid-options', 'apis does not cover url', { fix: 'Add the URL of the API to apis.' })
 }

@@ -1,5 +1,5 @@
 import { unlessAborted } from './deadline.ts'
-import type { Redirects, Submit } from './token-fetch.ts'
+import { prepare, type Redirects, type Target } from './token-fetch.ts'
 
 /** Fetch standard, HTTP-redirect fetch. */
 const MOST_HOPS = 20
@@ -25,40 +25,40 @@ function hidesRedirects(): boolean {
  * Follows redirects as fetch does (Fetch standard, HTTP-redirect fetch), so that each hop has a token and a proof of its
  * own, or none. Where the platform shows no redirect, or is to check `integrity`, it follows them by itself.
  */
-export const hopByHop: Redirects = { addressOf, follow }
+export const hopByHop: Redirects = { prepare: prepareHop, follow }
 
 /**
  * An address says as much as a Request where there is no body and the options are plain, and the platform takes it in
  * half of the time. What is wrong with such options, the fetch underneath says.
  */
-function addressOf(...[input, given, url]: Parameters<Redirects['addressOf']>): ReturnType<Redirects['addressOf']> {
-  const init = given ?? {} // fetch takes null, too
-  const { body, integrity, method = 'GET', redirect = 'follow', referrer = '', referrerPolicy = '' } = init
-  const isPlain = !(input instanceof Request) && Object.getPrototypeOf(init) === Object.prototype && body == null
-  if (!isPlain || redirect !== 'follow' || integrity || !METHODS.includes(method) || hidesRedirects()) return undefined
-  const headers = new Headers(init.headers)
-  if (headers.has('authorization')) return new Request(url, { ...init, headers }) // goes on as it is
-  return { url, method, headers, redirect, referrer, referrerPolicy }
+function prepareHop(input: Request | URL, given?: RequestInit): ReturnType<typeof prepare> {
+  const { body, headers: own, ...init } = given ?? {} // fetch takes null, too
+  const { integrity, method = 'GET', redirect = 'follow', referrer = '', referrerPolicy = '' } = init
+  const isPlain = input instanceof URL && body == null && (!given || Object.getPrototypeOf(given) === Object.prototype)
+  if (!isPlain || redirect !== 'follow' || integrity || !METHODS.includes(method) || hidesRedirects()) {
+    return shown(prepare(input, given))
+  }
+  const headers = new Headers(own) // once, for an iterator is gone then
+  if (headers.has('authorization')) return prepare(input, { ...init, headers })
+  init.redirect = 'manual'
+  return { target: { url: input.href, method, headers, redirect, referrer, referrerPolicy }, init }
 }
 
-async function follow(first: Parameters<Redirects['follow']>[0]): Promise<Response> {
-  const { target, init, canSendAgain, routeOf, send, asRequest, plain } = first
-  const made = target instanceof Request ? target : undefined
-  if (made && (hidesRedirects() || made.redirect !== 'follow' || made.integrity)) {
-    return send(made, init, first.route, asRequest(made))
-  }
+/** With the redirects shown, where the platform can and is to follow any, and they are ours to follow. */
+function shown({ target, init }: ReturnType<typeof prepare>): ReturnType<typeof prepare> {
+  const { redirect, integrity, headers } = target as Request
+  const isOurs = redirect === 'follow' && !integrity && !headers.has('authorization') && !hidesRedirects()
+  return { target, init: isOurs ? optionsFor(target, init) : init }
+}
 
-  const byAddress: Submit = (own, init) => {
-    const headers = new Headers(target.headers)
-    for (const [name, value] of own) headers.set(name, value)
-    return plain(target.url, { ...init, headers })
-  }
-  let options: RequestInit = made ? optionsFor(made, init) : { ...init, redirect: 'manual' }
-  let response = await send(target, options, first.route, made ? asRequest(made) : byAddress)
+async function follow(...[first, answer, by]: Parameters<Redirects['follow']>): Promise<Response> {
+  const { target, init, canSendAgain } = first
+  if (target.redirect !== 'follow' || init.redirect !== 'manual') return answer
+  let response = answer
   let url = redirectedTo(response, target.url)
   if (!url) return response
 
-  let request = made ?? new Request(target.url, { ...init, headers: target.headers })
+  let request = target instanceof Request ? target : new Request(target.url, { ...init, headers: target.headers })
   const { cache, credentials, keepalive, mode, referrer, referrerPolicy, signal } = request
   const standard = { cache, credentials, keepalive, mode, referrer, referrerPolicy, signal }
   let hasLeft = false // for another origin: no token goes anywhere from there, not even back
@@ -76,26 +76,28 @@ async function follow(first: Parameters<Redirects['follow']>[0]): Promise<Respon
     // As bytes, for then its length is known.
     const body: Blob | null = isGet || !request.body ? null : await unlessAborted(request.blob(), signal)
     request = new Request(url, { ...standard, method, headers, body })
-    options = { ...optionsFor(request, init), method }
-    const route = hasLeft ? undefined : routeOf(url.href)
+    const options = { ...optionsFor(request, init), method }
+    const route = hasLeft ? undefined : by.routeOf(url)
     // A copy, because the next hop may need the body.
-    const without = () => plain(canSendAgain ? request.clone() : request, options)
-    response = await (route ? send(request, options, route, asRequest(request)) : without())
+    const without = () => by.plain(canSendAgain ? request.clone() : request, options)
+    response = await (route
+      ? by.send({ ...first, target: request, init: options, route, isProvedAgain: false })
+      : without())
     url = redirectedTo(response, request.url)
     if (!url) return redirected(response)
   }
 }
 
 /** With the referrer of the request, which options take away. */
-function optionsFor({ referrer, referrerPolicy }: Request, init: RequestInit): RequestInit {
+function optionsFor({ referrer, referrerPolicy }: Target, init: RequestInit): RequestInit {
   return { ...init, referrer, referrerPolicy, redirect: 'manual' }
 }
 
 /** Where a response redirects to; undefined: nowhere. Throws as fetch does for what it cannot follow. */
 function redirectedTo({ status, type, headers }: Response, from: string): URL | undefined {
   if (type === 'opaqueredirect') throw failed('the fetch underneath hides where it was redirected to')
-  const location = headers.get('location')
-  if (location === null || ![301, 302, 303, 307, 308].includes(status)) return undefined
+  const location = [301, 302, 303, 307, 308].includes(status) ? headers.get('location') : null
+  if (location === null) return undefined
   // A header is read byte for byte, and servers send UTF-8.
   const text = new TextDecoder().decode(Uint8Array.from(location, (byte) => byte.charCodeAt(0)))
   const url = URL.parse(text, from)

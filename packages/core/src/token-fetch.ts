@@ -30,31 +30,40 @@ export type StepUp = (answered: Answered) => Promise<AccessTokenRequest | undefi
 /** What a token's headers are made for, and depend on. */
 export type Target = Pick<Request, 'url' | 'method' | 'headers' | 'redirect' | 'referrer' | 'referrerPolicy'>
 
-/** Sends to one URL, with the token that its route wants. */
-type Send = (target: Target, init: RequestInit, route: ApiRoute, submit: Submit) => Promise<Response>
-
-/** Hands one attempt to the fetch underneath, with the headers of its token laid over those of the request. */
-export type Submit = (own: Headers, init: RequestInit) => Promise<Response>
+/** What is sent to one URL, with the token that its route wants. */
+export interface Hop {
+  /** A Request, or what says as much. */
+  readonly target: Target
+  /** What only the fetch underneath knows of it. */
+  readonly init: RequestInit
+  readonly route: ApiRoute
+  /** Whether its body can be sent again. */
+  readonly canSendAgain: boolean
+  /** Ends the caller's wait. */
+  readonly signal: AbortSignal | undefined
+  /** On whose behalf, where that is known. */
+  person?: unknown
+  /** The token that was sent last. */
+  accessToken?: string
+  /** Whether a proof that was refused was made anew. */
+  isProvedAgain?: boolean
+}
 
 /** How a platform is used that shows redirects. */
 export interface Redirects {
-  /** What may stand for a Request until one is needed; undefined: only the Request says it all. */
-  addressOf(input: Parameters<typeof fetch>[0], init: RequestInit | undefined, url: string): Target | undefined
-  follow(first: {
-    /** A Request, or what `addressOf` gave. */
-    target: Target | Request
-    /** What only the fetch underneath knows of it. */
-    init: RequestInit
-    route: ApiRoute
-    /** Whether the body of the request can be sent again. */
-    canSendAgain: boolean
-    routeOf: (url: string) => ApiRoute | undefined
-    send: Send
-    /** Submits a request, and leaves its body unread where that can be sent again. */
-    asRequest: (request: Request) => Submit
-    /** The fetch underneath. */
-    plain: typeof fetch
-  }): Promise<Response>
+  /** What is sent first; the address and the options may stand for a Request until one is needed. */
+  prepare: typeof prepare
+  /** Goes where the answer to the first hop says. */
+  follow(
+    first: Hop,
+    response: Response,
+    by: {
+      routeOf: (url: URL) => ApiRoute | undefined
+      send: (hop: Hop) => Promise<Response>
+      /** The fetch underneath. */
+      plain: typeof fetch
+    },
+  ): Promise<Response>
 }
 
 type Authorization = Awaited<ReturnType<NonNullable<TokenSource['authorize']>>>
@@ -71,76 +80,98 @@ export function tokenFetch(
   const routeOf = apiRoutes(options?.apis)
   const plain: typeof fetch = (input, init) => (options.fetch ?? fetch)(input, init)
 
-  return async (input, init) => {
-    const given = input instanceof Request ? input : absoluteUrl(`${input}`)
-    const url = given && ('url' in given ? given.url : given.href)
-    const route = url && routeOf(url)
-    if (!route) return plain(input, init)
-    // Everything is read once: what the caller changes afterwards changes nothing, and all attempts have the same bytes.
-    const target = redirects?.addressOf(input, init, url) ?? new Request(given, init)
-    // What only the fetch underneath knows is passed on to it.
-    const { body, headers: _, ...rest } = init ?? {}
-    if (target.headers.has('authorization')) return plain(target as Request, rest)
-    // A stream and, in Node, an async iterable can be read once; FormData and the like are neither.
-    const canSendAgain = !(Symbol.asyncIterator in Object(body))
-
-    // That of a request which nobody can abort costs a platform more than all the rest here.
-    const signal = init?.signal ?? (given === input ? (target as Request).signal : undefined)
-
-    let person = personOf(source)
-
-    const asRequest =
-      (request: Request): Submit =>
-      (own, init) => {
-        // Never the request itself: whoever follows a redirect makes the next one of its headers.
-        const sent = canSendAgain ? request.clone() : new Request(request)
-        for (const [name, value] of own) sent.headers.set(name, value)
-        return plain(sent, init)
-      }
-
-    const send: Send = async ({ method, redirect, referrer, referrerPolicy, url }, init, route, submit) => {
-      let token = ''
-      let mayProveAgain = canSendAgain
-      const attempt = async (wanted: AccessTokenRequest | undefined, last?: Response): Promise<Response> => {
-        let own: Headers
-        try {
-          signal?.throwIfAborted()
-          const asked = source.authorize?.({ ...wanted, method, url }) ?? source.getAccessToken(wanted)
-          const answer = await unlessAborted<string | Authorization>(asked, signal)
-          const given: Partial<Authorization> & { accessToken: string } =
-            typeof answer === 'string' ? { accessToken: answer } : answer
-          if (last && wanted?.rejectedToken === given.accessToken) return last
-          person ??= personOf(source)
-          // What one person asked for is not done as another, who has signed in meanwhile.
-          if (personOf(source) !== person) throw new LoginRequiredError('session-ended', 'Somebody else has signed in')
-          token = given.accessToken
-          own = headersOf(token, given.headers)
-        } catch (error) {
-          if (!last || signal?.aborted) throw error
-          return last // R3: no other token can be had, so the API's own answer is the answer
-        }
-        last?.body?.cancel().catch(() => {}) // somebody else reads it, or it is broken: it is of no use to anybody here
-        // A proof is for one URL, and a platform that follows redirects takes it along. Options take the referrer away.
-        const isSigned = [...own].length > 1 && (init.redirect ?? redirect) === 'follow'
-        const how = isSigned ? { ...init, redirect: 'error' as const, referrer, referrerPolicy } : init
-        const response = await submit(own, how)
-        if (!source.observe?.({ url, response }) || !mayProveAgain) return response
-        mayProveAgain = false
-        return attempt(wanted, response)
-      }
-
-      const { wanted } = route
-      let response = await attempt(wanted)
-      // Where a redirect has led is nobody to judge the token.
-      const isElsewhere = response.url !== url && response.url && routeOf(response.url) !== route
-      if (!canSendAgain || isElsewhere) return response
-      if (refusesToken(response)) response = await attempt({ ...wanted, rejectedToken: token }, response)
-      const other = await options.stepUp?.({ response, url, accessToken: token, wanted, signal })
-      return other ? attempt(other, response) : response
+  async function attempt(hop: Hop, wanted: AccessTokenRequest | undefined, last?: Response): Promise<Response> {
+    const { target, signal } = hop
+    const { url, method } = target
+    let own: Record<string, string> | undefined
+    let headers: Headers
+    try {
+      signal?.throwIfAborted()
+      const asked = source.authorize?.({ ...wanted, method, url }) ?? source.getAccessToken(wanted)
+      const answer = await unlessAborted<string | Authorization>(asked, signal)
+      const given: Partial<Authorization> & { accessToken: string } =
+        typeof answer === 'string' ? { accessToken: answer } : answer
+      if (last && wanted?.rejectedToken === given.accessToken) return last
+      const person = personOf(source)
+      hop.person ??= person
+      // What one person asked for is not done as another, who has signed in meanwhile.
+      if (person !== hop.person) throw new LoginRequiredError('session-ended', 'Somebody else has signed in')
+      hop.accessToken = given.accessToken
+      own = given.headers
+      headers = headersOf(given.accessToken, own, target.headers)
+    } catch (error) {
+      if (!last || signal?.aborted) throw error
+      return last // R3: no other token can be had, so the API's own answer is the answer
     }
-    if (redirects) return redirects.follow({ target, init: rest, route, canSendAgain, routeOf, send, asRequest, plain })
-    return send(target, rest, route, asRequest(target as Request))
+    last?.body?.cancel().catch(() => {}) // somebody else reads it, or it is broken: it is of no use to anybody here
+    const response = await submit(hop, headers, own ? signedOptions(hop, own) : hop.init)
+    if (!source.observe?.({ url, response }) || hop.isProvedAgain || !hop.canSendAgain) return response
+    hop.isProvedAgain = true
+    return attempt(hop, wanted, response)
   }
+
+  function submit({ target, canSendAgain }: Hop, headers: Headers, init: RequestInit): Promise<Response> {
+    if (!(target instanceof Request)) return plain(target.url, { ...init, headers })
+    // Never the request itself: whoever follows a redirect makes the next one of its headers.
+    const sent = canSendAgain ? target.clone() : new Request(target)
+    for (const [name, value] of headers) sent.headers.set(name, value)
+    return plain(sent, init)
+  }
+
+  const send = async (hop: Hop) => judged(hop, await attempt(hop, hop.route.wanted))
+
+  /** The answer, or another one where that says what is wrong with the token. */
+  async function judged(hop: Hop, first: Response): Promise<Response> {
+    const { target, route, canSendAgain, signal } = hop
+    const { url } = target
+    const { wanted } = route
+    // Where a redirect has led is nobody to judge the token.
+    const isElsewhere = first.url !== url && first.url && routeOf(absoluteUrl(first.url)) !== route
+    if (!canSendAgain || isElsewhere) return first
+    const again = { ...wanted, rejectedToken: hop.accessToken }
+    const response = refusesToken(first) ? await attempt(hop, again, first) : first
+    const accessToken = `${hop.accessToken}`
+    const other = await options.stepUp?.({ response, url, accessToken, wanted, signal })
+    return other ? attempt(hop, other, response) : response
+  }
+
+  return async (input, init) => {
+    const request = input instanceof Request ? input : undefined
+    const address = absoluteUrl(request ? request.url : `${input}`)
+    const route = routeOf(address)
+    if (!address || !route) return plain(input, init)
+    // Everything is read once: what the caller changes afterwards changes nothing, and all attempts have the same bytes.
+    const { target, init: rest } = (redirects?.prepare ?? prepare)(request ?? address, init)
+    if (target.headers.has('authorization')) return plain(target as Request, rest)
+    const hop: Hop = {
+      target,
+      init: rest,
+      route,
+      // A stream and, in Node, an async iterable can be read once; FormData and the like are neither.
+      canSendAgain: !(Symbol.asyncIterator in Object(init?.body)),
+      // That of a request which nobody can abort costs a platform more than all the rest here.
+      signal: init?.signal ?? (request ? (target as Request).signal : undefined),
+      person: personOf(source),
+    }
+    const response = await attempt(hop, route.wanted)
+    if (response.ok) return response
+    const last = await judged(hop, response)
+    return redirects ? redirects.follow(hop, last, { routeOf, send, plain }) : last
+  }
+}
+
+/** What is sent, as a Request and what only the fetch underneath knows of it. */
+export function prepare(input: Request | URL, init?: RequestInit): Pick<Hop, 'target' | 'init'> {
+  const { body: _, headers: __, ...rest } = init ?? {}
+  return { target: new Request(input, init), init: rest }
+}
+
+/** A proof is for one URL, and a platform that follows redirects takes it along. Options take the referrer away. */
+function signedOptions({ target, init }: Hop, own: Record<string, string>): RequestInit {
+  const { redirect, referrer, referrerPolicy } = target
+  const isSigned = Object.keys(own).some((name) => !/^authorization$/i.test(name))
+  if (!isSigned || (init.redirect ?? redirect) !== 'follow') return init
+  return { ...init, redirect: 'error', referrer, referrerPolicy }
 }
 
 /** Whose tokens a source gives, where the server says so. */
@@ -148,12 +179,13 @@ export function personOf(source: TokenSource): unknown {
   return Object(source).session?.claims?.sub
 }
 
-/** Those that carry a token: its own, else as `Bearer` (RFC 6750 section 2.1). */
-export function headersOf(accessToken: string, headers?: Record<string, string>): Headers {
+/** Those that carry a token, its own or as `Bearer` (RFC 6750 section 2.1), laid over `others`. */
+export function headersOf(accessToken: string, own?: Record<string, string>, others?: Headers): Headers {
   try {
-    const own = new Headers(headers)
-    if (!own.has('authorization')) own.set('authorization', `Bearer ${accessToken}`)
-    return own
+    const all = new Headers(others)
+    all.set('authorization', `Bearer ${accessToken}`)
+    if (own) for (const [name, value] of Object.entries(own)) all.set(name, value)
+    return all
   } catch {
     throw new OAuthError('invalid-response', 'The source gave a token that no header can carry') // not the token itself
   }

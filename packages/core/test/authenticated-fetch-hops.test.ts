@@ -139,7 +139,11 @@ test('a signal that aborts between two hops rejects with its reason', async () =
 })
 
 test('a fetch underneath that hides where it was redirected to makes the call fail, not succeed with nothing', async () => {
-  const hidden = Object.defineProperties(new Response(), { type: { value: 'opaqueredirect' }, status: { value: 0 } })
+  const hidden = Object.defineProperties(new Response(), {
+    ok: { value: false },
+    type: { value: 'opaqueredirect' },
+    status: { value: 0 },
+  })
   const call = authenticatedFetch(new CountingSource(), { apis: 'https://api.example/', fetch: async () => hidden })
   await expect(call('https://api.example/')).rejects.toThrow(TypeError)
   expect(await call('https://api.example/', { redirect: 'manual' })).toBe(hidden)
