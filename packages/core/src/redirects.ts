@@ -80,9 +80,8 @@ async function follow(...[first, answer, by]: Parameters<Redirects['follow']>): 
     const route = hasLeft ? undefined : by.routeOf(url)
     // A copy, because the next hop may need the body.
     const without = () => by.plain(canSendAgain ? request.clone() : request, options)
-    response = await (route
-      ? by.send({ ...first, target: request, init: options, route, isProvedAgain: false })
-      : without())
+    const hop = route && { ...first, target: request, init: options, route, mayProveAgain: canSendAgain }
+    response = hop ? await by.judged(hop, await by.attempt(hop)) : await without()
     url = redirectedTo(response, request.url)
     if (!url) return redirected(response)
   }

@@ -44,9 +44,9 @@ export interface Hop {
   /** On whose behalf, where that is known. */
   person?: unknown
   /** The token that was sent last. */
-  accessToken?: string
-  /** Whether a proof that was refused was made anew. */
-  isProvedAgain?: boolean
+  accessToken: string
+  /** Whether a proof that is refused is made anew. */
+  mayProveAgain: boolean
 }
 
 /** How a platform is used that shows redirects. */
@@ -59,7 +59,8 @@ export interface Redirects {
     response: Response,
     by: {
       routeOf: (url: URL) => ApiRoute | undefined
-      send: (hop: Hop) => Promise<Response>
+      attempt: (hop: Hop) => Promise<Response>
+      judged: (hop: Hop, response: Response) => Promise<Response>
       /** The fetch underneath. */
       plain: typeof fetch
     },
@@ -67,6 +68,7 @@ export interface Redirects {
 }
 
 type Authorization = Awaited<ReturnType<NonNullable<TokenSource['authorize']>>>
+type Answer = Pick<Authorization, 'accessToken'> & Partial<Authorization>
 
 /**
  * What the `authenticatedFetch` of every package is made of (RFC 6750 section 2.1, RFC 9449 section 7). Without `redirects`
@@ -80,33 +82,36 @@ export function tokenFetch(
   const routeOf = apiRoutes(options?.apis)
   const plain: typeof fetch = (input, init) => (options.fetch ?? fetch)(input, init)
 
-  async function attempt(hop: Hop, wanted: AccessTokenRequest | undefined, last?: Response): Promise<Response> {
+  async function attempt(
+    hop: Hop,
+    wanted: AccessTokenRequest | undefined = hop.route.wanted,
+    last?: Response,
+  ): Promise<Response> {
     const { target, signal } = hop
     const { url, method } = target
-    let own: Record<string, string> | undefined
+    let given: Answer
     let headers: Headers
     try {
       signal?.throwIfAborted()
       const asked = source.authorize?.({ ...wanted, method, url }) ?? source.getAccessToken(wanted)
-      const answer = await unlessAborted<string | Authorization>(asked, signal)
-      const given: Partial<Authorization> & { accessToken: string } =
-        typeof answer === 'string' ? { accessToken: answer } : answer
-      if (last && wanted?.rejectedToken === given.accessToken) return last
+      const answer = await unlessAborted<string | Answer>(asked, signal)
+      given = typeof answer === 'string' ? { accessToken: answer } : answer
+      const { accessToken } = given
+      if (last && wanted?.rejectedToken === accessToken) return last
       const person = personOf(source)
       hop.person ??= person
       // What one person asked for is not done as another, who has signed in meanwhile.
       if (person !== hop.person) throw new LoginRequiredError('session-ended', 'Somebody else has signed in')
-      hop.accessToken = given.accessToken
-      own = given.headers
-      headers = headersOf(given.accessToken, own, target.headers)
+      hop.accessToken = accessToken
+      headers = headersOf(accessToken, given.headers, target.headers)
     } catch (error) {
       if (!last || signal?.aborted) throw error
       return last // R3: no other token can be had, so the API's own answer is the answer
     }
     last?.body?.cancel().catch(() => {}) // somebody else reads it, or it is broken: it is of no use to anybody here
-    const response = await submit(hop, headers, own ? signedOptions(hop, own) : hop.init)
-    if (!source.observe?.({ url, response }) || hop.isProvedAgain || !hop.canSendAgain) return response
-    hop.isProvedAgain = true
+    const response = await submit(hop, headers, given.headers ? signedOptions(hop, given.headers) : hop.init)
+    if (!source.observe?.({ url, response }) || !hop.mayProveAgain) return response
+    hop.mayProveAgain = false
     return attempt(hop, wanted, response)
   }
 
@@ -118,19 +123,16 @@ export function tokenFetch(
     return plain(sent, init)
   }
 
-  const send = async (hop: Hop) => judged(hop, await attempt(hop, hop.route.wanted))
-
   /** The answer, or another one where that says what is wrong with the token. */
   async function judged(hop: Hop, first: Response): Promise<Response> {
-    const { target, route, canSendAgain, signal } = hop
-    const { url } = target
-    const { wanted } = route
+    const { url } = hop.target
+    const { wanted } = hop.route
     // Where a redirect has led is nobody to judge the token.
-    const isElsewhere = first.url !== url && first.url && routeOf(absoluteUrl(first.url)) !== route
-    if (!canSendAgain || isElsewhere) return first
+    const isElsewhere = first.url !== url && first.url && routeOf(absoluteUrl(first.url)) !== hop.route
+    if (!hop.canSendAgain || isElsewhere) return first
     const again = { ...wanted, rejectedToken: hop.accessToken }
     const response = refusesToken(first) ? await attempt(hop, again, first) : first
-    const accessToken = `${hop.accessToken}`
+    const { accessToken, signal } = hop
     const other = await options.stepUp?.({ response, url, accessToken, wanted, signal })
     return other ? attempt(hop, other, response) : response
   }
@@ -143,20 +145,23 @@ export function tokenFetch(
     // Everything is read once: what the caller changes afterwards changes nothing, and all attempts have the same bytes.
     const { target, init: rest } = (redirects?.prepare ?? prepare)(request ?? address, init)
     if (target.headers.has('authorization')) return plain(target as Request, rest)
+    // A stream and, in Node, an async iterable can be read once; FormData and the like are neither.
+    const canSendAgain = !(Symbol.asyncIterator in Object(init?.body))
     const hop: Hop = {
       target,
       init: rest,
       route,
-      // A stream and, in Node, an async iterable can be read once; FormData and the like are neither.
-      canSendAgain: !(Symbol.asyncIterator in Object(init?.body)),
+      canSendAgain,
       // That of a request which nobody can abort costs a platform more than all the rest here.
-      signal: init?.signal ?? (request ? (target as Request).signal : undefined),
+      signal: init?.signal ?? (request && (target as Request).signal),
       person: personOf(source),
+      accessToken: '',
+      mayProveAgain: canSendAgain,
     }
-    const response = await attempt(hop, route.wanted)
+    const response = await attempt(hop)
     if (response.ok) return response
     const last = await judged(hop, response)
-    return redirects ? redirects.follow(hop, last, { routeOf, send, plain }) : last
+    return redirects?.follow(hop, last, { routeOf, attempt, judged, plain }) ?? last
   }
 }
 
