@@ -14,8 +14,8 @@ export type Apis = string | Api | readonly (string | Api)[]
 
 /** One API. */
 export interface ApiRoute {
-  /** How the URLs of it start, with a slash at the end. */
-  readonly start: string
+  /** Its origin and path, without a slash at the end. */
+  readonly base: string
   /** Whether it is a whole origin, so that no path leads out of it. */
   readonly isOrigin: boolean
   /** Which token it wants; undefined: the source's own. */
@@ -32,11 +32,11 @@ const HIDDEN_DOTS = /(\/|%(25)*(2f|5c))(\.|%(25)*2e){1,2}(\/|;|%(25)*(2f|5c|3b))
 export function apiRoutes(apis: Apis): (url: URL | null) => ApiRoute | undefined {
   const routes = [apis ?? []].flat().map(routeTo)
   if (!routes.length) throw unusable()
-  routes.sort((one, other) => other.start.length - one.start.length)
+  routes.sort((one, other) => other.base.length - one.base.length)
   return (url) => {
-    // User information would stand in the way of the host.
-    const place = placeOf(url)
-    return routes.find(({ start, isOrigin }) => place.startsWith(start) && (isOrigin || !HIDDEN_DOTS.test(place)))
+    const href = `${url?.href}` // user information in it would stand in the way of the host
+    const covers = ({ base }: ApiRoute) => href.startsWith(base) && '/?#'.includes(href.charAt(base.length)) // or its end
+    return routes.find((route) => covers(route) && (route.isOrigin || !HIDDEN_DOTS.test(`${url?.pathname}/`)))
   }
 }
 
@@ -45,7 +45,7 @@ function routeTo(api: string | Api): ApiRoute {
   const parsed = secureUrl(`${url && absoluteUrl(url)}`)
   if (parsed.search || parsed.hash) throw unusable()
   return {
-    start: placeOf(parsed).replace(/\/+$/, '/'),
+    base: parsed.href.replace(/[?#/]+$/, ''),
     isOrigin: parsed.pathname === '/',
     wanted: Object.keys(wanted).length ? wanted : undefined,
   }
@@ -55,9 +55,6 @@ const unusable = () =>
   new OAuthError('invalid-options', 'apis is no list of URLs', {
     fix: 'Set apis to the URLs that may see a token, without query and fragment.',
   })
-
-/** The URL up to its query, with a slash at the end. */
-const placeOf = (url: URL | null) => `${url?.href.split(/[?#]/)[0]}/`
 
 /** The URL as fetch would understand it, in a page also a relative one. */
 export function absoluteUrl(url: string): URL | null {
