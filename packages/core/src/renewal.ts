@@ -51,7 +51,7 @@ export async function renew(renewal: Renewal): Promise<HeldToken> {
   const { refreshToken } = record
   if (storeError) session.options.degraded('the token store fails, tokens live in memory', storeError)
   // A refresh token that others may have waits for the store.
-  if (refreshToken && !(storeError && (await session.isShared(refreshToken)))) {
+  if (refreshToken && !(storeError && session.isShared(refreshToken))) {
     return refresh(renewal, record, refreshToken)
   }
   return ask(renewal, { ...record, refreshToken: undefined }, (error) => {

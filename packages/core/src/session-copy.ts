@@ -33,7 +33,7 @@ export class SessionCopy {
   /** Settles when the last thing that was to be saved is, or cannot be. */
   saved: Promise<unknown> = Promise.resolve()
   #identity: Promise<Identity> | undefined
-  /** The refresh token that the store held when it was last seen. */
+  /** The refresh token that others have, as far as is known: the store's when it was last seen or, where it has none, the seed. */
   #stored: string | undefined
   /** Whether a record of this session was ever seen there, and when the session had begun that was seen last. */
   #owned = false
@@ -51,11 +51,17 @@ export class SessionCopy {
 
   /** Found out once; asked again where that failed. */
   identity(): Promise<Identity> {
-    this.#identity ??= this.options.identity().catch((error) => {
+    this.#identity ??= this.#identify().catch((error) => {
       this.#identity = undefined
       throw ours(error)
     })
     return this.#identity
+  }
+
+  async #identify(): Promise<Identity> {
+    const identity = await this.options.identity()
+    this.#stored = identity.initial?.refreshToken
+    return identity
   }
 
   /** What the next record is made from. */
@@ -86,9 +92,10 @@ export class SessionCopy {
     const version = versionOf(found) ?? 0
     if (this.unsaved === 'replacement' || (this.unsaved && version === this.record?.version)) return
     this.unsaved = undefined
-    this.#stored = parsed?.refreshToken
+    const isNew = initial && parsed?.seed !== initial.seed
+    this.#stored = (isNew ? initial : parsed)?.refreshToken
     this.#startedAt = parsed?.startedAt
-    if (initial && parsed?.seed !== initial.seed) {
+    if (isNew) {
       // A newer seed has taken the place of ours: that session is not ours to touch, and ours goes on by itself.
       if (parsed && this.#owned) this.store = undefined
       this.#take({ ...(this.record ?? initial), version })
@@ -170,10 +177,9 @@ export class SessionCopy {
     return undefined
   }
 
-  /** Whether others may have this refresh token: it was in the store. */
-  async isShared(refreshToken: string): Promise<boolean> {
-    const { initial } = await this.identity()
-    return [this.#stored, initial?.refreshToken].includes(refreshToken)
+  /** Whether others may have this refresh token. */
+  isShared(refreshToken: string): boolean {
+    return refreshToken === this.#stored
   }
 
   /** The store may still have a refresh token that was spent, for it has failed to take the next one. */

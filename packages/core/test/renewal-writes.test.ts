@@ -94,6 +94,25 @@ test('a refresh token that was spent is not sent by others while the store canno
   expect(await source.getAccessToken()).toBe(token)
 })
 
+test.each(['throws', 'hangs'] as const)(
+  'a seed that was spent is not sent by others while the store has taken nothing yet (replace %s)',
+  async (how) => {
+    const server = testAuthorizationServer()
+    const { store, trouble } = troubledStore()
+    const seeded = { ...sourceAt(server, { store }).options, refreshToken: server.newRefreshToken() }
+    trouble.replace = how
+    const [source, other] = [refreshToken(seeded), refreshToken(seeded)]
+    const { value: token } = await settled(source.getAccessToken(), MINUTE)
+    const asked = other.getAccessToken()
+    await elapse(2 * SECOND)
+    expect(server.tokenRequests()).toHaveLength(1)
+    trouble.replace = undefined
+    expect((await settled(asked, MINUTE)).value).toBe(token)
+    expect(server.tokenRequests()).toHaveLength(1)
+    expect(server.reuses).toEqual([])
+  },
+)
+
 test('who could not write waits for nobody when it needs the lock again', async () => {
   const { server, source, token } = await unwritten()
   const renewed = await settled(source.getAccessToken({ rejectedToken: token }), SECOND)
