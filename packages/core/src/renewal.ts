@@ -37,6 +37,7 @@ export interface Renewal extends Wanted {
  */
 export async function renew(renewal: Renewal): Promise<HeldToken> {
   const { session, tokenKey, rejected, storeError } = renewal
+  if (!session.base.ended) await session.saved // one write after another
   if (!storeError) await session.load()
   assertMine(renewal)
   const held = session.held.get(tokenKey)
@@ -138,12 +139,11 @@ async function save(
   tokenSet: Issued,
   event: 'issued' | 'renewed',
 ): Promise<HeldToken> {
-  const { session, tokenKey, isCurrent, storeError } = renewal
+  const { session, tokenKey, isCurrent } = renewal
   const { counts, revoke, degraded } = session.options
   let next = told(succeeded(before, tokenKey, tokenSet), event)
   for (let tries = 0; tries < 3 && isCurrent(); tries++) {
-    if (storeError) session.keep(next)
-    if (storeError || (await session.write(next))) {
+    if (await write(renewal, next)) {
       session.failed.clear()
       if (before.lastSuccessAt !== undefined) counts.renewals++
       return usable(renewal)
@@ -204,8 +204,13 @@ async function fail(renewal: Renewal, record: SessionRecord, thrown: unknown): P
 }
 
 /** False where somebody else's write, or a sign-in or sign-out here, came first. */
-async function write({ session, isCurrent }: Renewal, record: SessionRecord): Promise<boolean> {
-  return isCurrent() && session.write(record)
+async function write({ session, isCurrent, storeError }: Renewal, record: SessionRecord): Promise<boolean> {
+  // A sign-in that the store could not take yet comes first, and wins over whatever it has.
+  if (!storeError && session.holdsSignIn) await session.save()
+  if (!isCurrent()) return false
+  if (!storeError && !session.holdsSignIn) return session.write(record)
+  session.keep(record)
+  return true
 }
 
 function assertMine({ isMine }: Renewal): void {

@@ -91,6 +91,11 @@ export class SessionCopy {
     })
     const version = versionOf(found) ?? 0
     if (this.unsaved === 'replacement' || (this.unsaved && version === this.record?.version)) return
+    // Whatever others noted beside a refresh token that is spent, what took its place is newer.
+    if (this.holdsSpent && parsed?.refreshToken === this.#stored) {
+      this.record = { ...this.base, version }
+      return
+    }
     this.unsaved = undefined
     const isNew = initial && parsed?.seed !== initial.seed
     this.#stored = (isNew ? initial : parsed)?.refreshToken
@@ -167,12 +172,12 @@ export class SessionCopy {
         unsaved === 'replacement' ? { ...record, seed: initial?.seed, version: versionOf(found) ?? 0 } : record
       const written = !isOver && (await this.write(next))
       if (!written && !isOver && unsaved === 'replacement') continue
-      if (!written) this.unsaved = undefined
+      if (isOver) this.unsaved = undefined
+      if (written && this.unsaved) return before
       // Somebody else may have written meanwhile, and not have been heard.
-      if (!this.unsaved) {
-        await this.load().catch((error) => this.options.degraded('the token store cannot be read', error))
-      }
-      return before
+      const unread = (error: unknown) => this.options.degraded('the token store cannot be read', error)
+      const isRead = await this.load().then(() => true, unread)
+      if (written || !this.unsaved || !isRead) return before
     }
     return undefined
   }
@@ -180,6 +185,11 @@ export class SessionCopy {
   /** Whether others may have this refresh token. */
   isShared(refreshToken: string): boolean {
     return refreshToken === this.#stored
+  }
+
+  /** Somebody has signed in here, and the store does not know yet. */
+  get holdsSignIn(): boolean {
+    return this.unsaved === 'replacement' && !this.base.ended
   }
 
   /** The store may still have a refresh token that was spent, for it has failed to take the next one. */

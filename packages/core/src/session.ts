@@ -5,6 +5,7 @@ import { underLock } from './lock.ts'
 import { type Renewal, renew } from './renewal.ts'
 import { lostLease } from './renewal-errors.ts'
 import { PROBE_INTERVAL } from './renewal-policy.ts'
+import { SaveRetry } from './save-retry.ts'
 import { SessionCopy } from './session-copy.ts'
 import type { Wanted } from './session-options.ts'
 import { emptyRecord, ended, type SessionRecord, type SignOut, succeeded, told } from './session-record.ts'
@@ -12,19 +13,15 @@ import type { Issued } from './token-set.ts'
 import type { AccessTokenRequest } from './token-source.ts'
 import type { Lease } from './token-store.ts'
 
-/** Milliseconds until something that could not be written is tried again: at first, and at last. */
-const FIRST_SAVE = 1000
-const LAST_SAVE = 60_000
-
 /** One session and everything that happens to it: served from memory, renewed once for all who ask, kept in the store. */
 export class Session extends SessionCopy {
   readonly #flights = new Map<string, { intent: number; rejected: Set<string>; promise: Promise<HeldToken> }>()
   #last: Promise<unknown> = Promise.resolve()
-  #saveDelay = FIRST_SAVE
+  readonly #retry = new SaveRetry()
   #loading: Promise<void> | undefined
   #timer: ReturnType<typeof setTimeout> | undefined
   #unwatch: (() => void) | undefined
-  #unlock: (() => void) | undefined
+  #kept: { lease: Lease; end: () => void } | undefined // the lock (R12)
   #disposed = false
   #lastProbe: number = Number.NEGATIVE_INFINITY
   /** The store has been read, or has failed to be. */
@@ -89,7 +86,7 @@ export class Session extends SessionCopy {
     const record = succeeded(emptyRecord(this.record), this.options.own.tokenKey, tokenSet)
     this.keep(told(record, 'issued', 'signed in'), 0) // no end of now is by this one
     await this.save()
-    if (!this.unsaved) this.#watch((await this.identity()).key) // nothing else may have looked at the store before
+    this.#watch((await this.identity()).key) // nothing else may have looked at the store before
     this.#looked()
     this.#settled()
   }
@@ -110,7 +107,7 @@ export class Session extends SessionCopy {
 
   dispose(): void {
     this.#disposed = true
-    this.#unlock?.()
+    this.#kept?.end()
     clearTimeout(this.#timer)
     this.#unwatch?.()
     this.#unwatch = undefined
@@ -165,23 +162,25 @@ export class Session extends SessionCopy {
     const { isCurrent } = renewal
     const alone = (more?: Partial<Renewal>) => this.#alone(() => renew({ ...renewal, ...more }))
     if (store === undefined) return alone()
-    this.#unlock?.()
+    const under = (lease: Lease) => ({ isMine: () => isCurrent() && lease.valid() })
     const { promise, resolve } = Promise.withResolvers<HeldToken>()
     const critical = async (lease: Lease) => {
       // Who has the lock next must not find a refresh token that was spent …
       try {
-        const held = await renew({ ...renewal, isMine: () => isCurrent() && lease.valid() })
+        const held = await renew({ ...renewal, ...under(lease) })
         if (!this.holdsSpent) return held
         resolve(held)
-        const saved = pauseFor(3 * options.client.timeout)
-        this.#unlock = saved.end
-        await saved.over // … because the store could not take the next one (R12)
+        const { over, end } = pauseFor(3 * options.client.timeout)
+        this.#kept = { lease, end }
+        await over // … because the store could not take the next one (R12)
+        this.#kept = undefined
         return held
       } finally {
         if (!isCurrent()) await this.saved // … and dropped because its session is over
       }
     }
     try {
+      if (this.#kept?.lease.valid()) return await alone(under(this.#kept.lease))
       return await Promise.race([promise, underLock(store, key, options.client.timeout, options.degraded, critical)])
     } catch (error) {
       if (error instanceof StoreError) return alone({ storeError: error })
@@ -205,7 +204,7 @@ export class Session extends SessionCopy {
 
   /** After every change, outside of the lock. */
   #settled(): void {
-    if (!this.holdsSpent) this.#unlock?.()
+    if (!this.holdsSpent) this.#kept?.end()
     this.options.changed()
     this.#schedule()
   }
@@ -216,11 +215,11 @@ export class Session extends SessionCopy {
     const { own, asksAgain } = this.options
     const held = this.held.get(own.tokenKey)
     let delay = Number.POSITIVE_INFINITY
-    if (this.unsaved) delay = this.#saveDelay
+    if (!this.unsaved) this.#retry.done()
+    if (this.unsaved) delay = this.#retry.left
     else if (held && this.record?.refreshToken)
       delay = Math.max(held.until('should'), this.retryAt(own.tokenKey) - Date.now())
     else if (held && !asksAgain) delay = held.until('expired')
-    this.#saveDelay = this.unsaved ? Math.min(delay * 2, LAST_SAVE) : FIRST_SAVE
     if (delay === Number.POSITIVE_INFINITY || this.#disposed) return
     this.#timer = timerBehind(() => this.#act(), Math.min(delay + 1, 2 ** 31 - 1))
   }
@@ -230,7 +229,8 @@ export class Session extends SessionCopy {
     const { own, watched, guard } = this.options
     guard()
     const held = this.held.get(own.tokenKey)
-    if (this.unsaved) void settledWithin(LAST_SAVE, this.save()).then(() => this.#settled())
+    if (this.#flights.size) return // what it comes to is written, and after it there is a timer again
+    if (this.unsaved) void settledWithin(this.#retry.begin(), this.save()).then(() => this.#settled())
     else if (held?.until('should')) this.#schedule()
     else if (!this.record?.refreshToken || watched() || (held?.used && held.until('expired'))) this.#renewBehind()
   }

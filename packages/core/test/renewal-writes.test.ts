@@ -113,6 +113,86 @@ test.each(['throws', 'hangs'] as const)(
   },
 )
 
+test('who could not write and has to renew once more does so before anybody else who waits for the lock', async () => {
+  const { server, source, other, token, rejectedToken, fails, options } = await unwritten()
+  const asked = other.getAccessToken({ rejectedToken })
+  await turns()
+  const renewed = (await settled(source.getAccessToken({ rejectedToken: token }), SECOND)).value
+  expect(server.tokenRequests()).toHaveLength(3)
+  fails.mockRestore()
+  expect((await settled(asked, MINUTE)).value).toBe(renewed)
+  expect(await refreshToken(options).getAccessToken()).toBe(renewed)
+  expect(server.reuses).toEqual([])
+})
+
+test('what others note beside a refresh token that is spent does not undo what took its place', async () => {
+  const { server, source, token, change, fails, record, store, key } = await unwritten()
+  await change((stored) => ({ ...stored, failures: {} })) // a failure of theirs that they could not note before, say
+  fails.mockRestore()
+  await elapse(MINUTE)
+  expect(await source.getAccessToken()).toBe(token)
+  expect((await record())?.tokens).toMatchObject({ '[[],[],[]]': { accessToken: token } })
+  expect((await store.get(key()))?.sending).toBeUndefined()
+  expect(server.reuses).toEqual([])
+})
+
+test('a sign-out that could not be written is tried again in time, however much others write meanwhile', async () => {
+  const server = testAuthorizationServer()
+  const { store, trouble, change, record } = troubledStore()
+  const source = refreshToken({ ...sourceAt(server, { store }).options, refreshToken: server.newRefreshToken() })
+  await source.getAccessToken()
+  trouble.replace = 'throws'
+  await source.revoke()
+  trouble.replace = undefined
+  for (let news = 0; news < 6; news++) {
+    await change((stored) => stored)
+    await elapse(SECOND / 2)
+  }
+  expect(await record()).toMatchObject({ ended: { reason: 'signed-out' } })
+})
+
+test('who signs in while the store fails keeps what a renewal brings, though others have written meanwhile', async () => {
+  const server = testAuthorizationServer()
+  const { store, trouble } = troubledStore()
+  const { options } = sourceAt(server, { store })
+  const kind = { name: 'person', oneSession: true, asksAgain: false }
+  const nobody = () => Promise.reject(new LoginRequiredError('login-required', 'Nobody is there'))
+  const [mine, theirs] = [1, 2].map(() => new TokenManager(nobody, options, kind)) as [TokenManager, TokenManager]
+  trouble.replace = 'throws'
+  const issuedAt = Date.now()
+  const refreshToken = server.newRefreshToken()
+  const signedIn = { accessToken: 'a', tokenType: 'Bearer', issuedAt, expiresAt: issuedAt + HOUR, refreshToken }
+  await Object(mine).begin(signedIn)
+  const meanwhile = async () => {
+    trouble.replace = undefined
+    await theirs.revoke() // it knows of no sign-in
+  }
+  server.next([{ meanwhile }])
+  const renewed = await mine.getAccessToken({ rejectedToken: 'a' })
+  await elapse(MINUTE)
+  expect(await mine.getAccessToken()).toBe(renewed)
+  const stored = await store.get(JSON.stringify([server.issuer, 'client', 'person', 'default']))
+  expect(Object.values(stored?.tokens ?? {})).toMatchObject([{ accessToken: renewed }])
+  expect(server.reuses).toEqual([])
+})
+
+test('who signed in while the store failed hears of a sign-out later', async () => {
+  const server = testAuthorizationServer()
+  const { store, trouble } = troubledStore()
+  const { options } = sourceAt(server, { store })
+  const kind = { name: 'person', oneSession: true, asksAgain: false }
+  const nobody = () => Promise.reject(new LoginRequiredError('login-required', 'Nobody is there'))
+  const [mine, theirs] = [1, 2].map(() => new TokenManager(nobody, options, kind)) as [TokenManager, TokenManager]
+  trouble.replace = 'throws'
+  const issuedAt = Date.now()
+  await Object(mine).begin({ accessToken: 'a', tokenType: 'Bearer', issuedAt, expiresAt: issuedAt + HOUR })
+  trouble.replace = undefined
+  await elapse(2 * SECOND)
+  await theirs.revoke()
+  await turns(5)
+  expect(mine.session).toMatchObject({ status: 'signedOut', ended: { origin: 'another' } })
+})
+
 test('who could not write waits for nobody when it needs the lock again', async () => {
   const { server, source, token } = await unwritten()
   const renewed = await settled(source.getAccessToken({ rejectedToken: token }), SECOND)

@@ -78,6 +78,8 @@ export class Log {
   readonly sent: Sent[] = []
   readonly calls: Call[] = []
   readonly stored: Stored[] = []
+  /** What the store failed to take. */
+  readonly unwritten: { tab: Tab; turn: number; at: number }[] = []
   readonly minted: Map<string, Minted> = new Map()
   /** Which sign-in a refresh token comes from. */
   readonly families: Map<string, number> = new Map()
@@ -88,6 +90,7 @@ export class Log {
   /** Sign-ins and sign-outs. */
   readonly changes: { tab: Tab; at: number; turn: number }[] = []
   #families = 0
+  seed = ''
 
   get record(): StoredRecord | undefined {
     return this.stored.at(-1)?.record
@@ -97,6 +100,12 @@ export class Log {
   isOf(record: StoredRecord | undefined, family: number): boolean {
     if (record?.refreshToken !== undefined && this.families.get(record.refreshToken) === family) return true
     return Object.values(record?.tokens ?? {}).some((one) => this.minted.get(one.accessToken)?.family === family)
+  }
+
+  /** What those who are seeded begin with. */
+  seededWith(refreshToken: string): void {
+    this.seed = refreshToken
+    this.families.set(refreshToken, ++this.#families)
   }
 
   /** The body of an answer of the token endpoint that arrived. */

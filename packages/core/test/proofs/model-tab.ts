@@ -1,8 +1,8 @@
-import { authorizationCode, password, type TokenStore } from '@keyturn/core'
+import { authorizationCode, password, refreshToken, type TokenStore } from '@keyturn/core'
 import { CLIENT_ID, type Fault, USER } from '../authorization-server.ts'
 import { type Log, type Sent, type Server, type Tab, TIMEOUT } from './model-log.ts'
 
-export type Kind = 'authorizationCode' | 'password'
+export type Kind = 'authorizationCode' | 'password' | 'refreshToken'
 
 /** What all tabs of a world share. */
 export interface Surroundings {
@@ -13,6 +13,8 @@ export interface Surroundings {
   readonly random: () => number
   /** What goes wrong with the next token request. */
   readonly nextFault: () => Fault
+  /** Throws where the store fails to take what is written next. */
+  readonly beforeWrite?: () => void
 }
 
 const REDIRECT_URI = 'https://app.example/callback'
@@ -31,6 +33,8 @@ export function openTab(world: Surroundings): Tab {
   let tab: Tab
   if (world.kind === 'password') {
     tab = { ...more, source: password({ ...options, ...USER }), signIn: async () => {} }
+  } else if (world.kind === 'refreshToken') {
+    tab = { ...more, source: refreshToken({ ...options, refreshToken: world.log.seed }), signIn: async () => {} }
   } else {
     const flow = authorizationCode({ ...options, redirectUri: REDIRECT_URI, userAgent: page })
     const signIn = async () => {
@@ -84,8 +88,14 @@ function storeOf(world: Surroundings, self: () => Tab): TokenStore {
     get: (key) => around(() => store.get(key)),
     replace: (key, expected, next) =>
       around(async () => {
-        const replaced = await store.replace(key, expected, next)
         const now = { tab: self(), turn: log.turn, at: performance.now() }
+        try {
+          world.beforeWrite?.()
+        } catch (error) {
+          log.unwritten.push(now)
+          throw error
+        }
+        const replaced = await store.replace(key, expected, next)
         // What waits to be revoked is no session.
         if (replaced && !key.includes('revocations')) log.stored.push({ ...now, record: next && structuredClone(next) })
         return replaced

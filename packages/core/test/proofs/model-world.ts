@@ -10,6 +10,7 @@ export type Step =
   | { do: 'revoke' | 'signIn' | 'crash' | 'wake'; tab: number }
   | { do: 'open' | 'serverRevokes' }
   | { do: 'fault'; fault: keyof typeof faults }
+  | { do: 'storeFails'; times: number }
   | { do: 'elapse' | 'jump'; ms: number }
 
 const MOST_TABS = 4
@@ -22,11 +23,13 @@ export class World {
   readonly #tabs: Tab[] = []
   readonly #surroundings: Surroundings
   #faults: Fault[] = []
+  #storeFails = 0
 
   constructor(kind: Kind, grace: number, random: () => number) {
     this.kind = kind
     this.server = strictServer(grace)
     const { server, log } = this
+    log.seededWith(server.newRefreshToken())
     this.#surroundings = {
       kind,
       server,
@@ -34,7 +37,18 @@ export class World {
       random,
       store: memoryStore(),
       nextFault: () => this.#faults.shift() ?? {},
+      beforeWrite: () => {
+        if (this.#storeFails-- > 0) throw new Error('the disk is full')
+        this.#storeFails = 0
+      },
     }
+  }
+
+  /** Whether nobody is signed in, as far as the store knows. */
+  get isOver(): boolean {
+    const { record } = this.log
+    if (this.kind === 'authorizationCode') return record === undefined || record.ended !== undefined
+    return this.kind === 'refreshToken' && record?.ended !== undefined
   }
 
   get living(): Tab[] {
@@ -53,6 +67,7 @@ export class World {
     if (tab) this.act(tab, step)
     else if (step.do === 'open' && living.length < MOST_TABS) this.open()
     else if (step.do === 'fault') this.#faults.push(faults[step.fault])
+    else if (step.do === 'storeFails') this.#storeFails = step.times
     else if (step.do === 'elapse') await this.elapse(step.ms)
     else if (step.do === 'jump') {
       await this.turns(1) // nobody sets a clock between a check and its answer
@@ -117,6 +132,7 @@ export class World {
 
   mend(): void {
     this.#faults = []
+    this.#storeFails = 0
   }
 
   async close(): Promise<void> {

@@ -27,6 +27,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 6, arbitrary: fc.record({ do: fc.constantFrom('revoke', 'signIn', 'crash', 'wake'), tab }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('open') }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('serverRevokes') }) },
+  { weight: 3, arbitrary: fc.record({ do: fc.constant('storeFails'), times: fc.integer({ min: 1, max: 3 }) }) },
 )
 
 const history = fc.array(fc.tuple(step, fc.nat(4)), { minLength: 5, maxLength: 60 })
@@ -35,6 +36,7 @@ test.each<[Kind, number]>([
   ['authorizationCode', 0],
   ['authorizationCode', MINUTE],
   ['password', 0],
+  ['refreshToken', 0],
 ])(
   'whatever happens to the tabs of a session (%s, grace of %i ms), no refresh token is spent twice and no session lost',
   { timeout: MINUTE + RUNS * SECOND },
@@ -77,7 +79,7 @@ async function recovers(world: World): Promise<void> {
     const { token, error } = call.settled ?? {}
     const { record, families, revokedByServer } = world.log
     const family = families.get(record?.refreshToken ?? '') ?? 0
-    const over = world.kind === 'authorizationCode' && (record === undefined || record.ended !== undefined)
+    const over = world.isOver
     if (over) expect(error).toBeInstanceOf(LoginRequiredError)
     else if (!revokedByServer.has(family)) expect(token && world.server.accepts(token), String(error)).toBe(true)
     expect(tab.source.session).toMatchObject({ status: over ? 'signedOut' : 'signedIn' })
