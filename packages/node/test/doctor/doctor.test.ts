@@ -1,27 +1,15 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { createServer, type RequestListener } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { expect, onTestFinished, test } from 'vitest'
 import { runNode } from '../../../../examples/playground/test/run-node.ts'
-import { type BreakableServer, diagnosed, PAGE, startServer } from './broken-server.ts'
+import { type BreakableServer, diagnosed, PAGE, serve, startServer } from './broken-server.ts'
 
 const bin = new URL('../../dist/keyturn.js', import.meta.url)
 const PROCESSES = 60_000 // each of these tests starts some
 
 const command = (args: string[], env: NodeJS.ProcessEnv = {}) => runNode(bin, ['doctor', ...args], env).ended
-
-/** A server of our own, where oidc-provider cannot be made to be so hostile. */
-async function serve(listener: RequestListener): Promise<string> {
-  const server = createServer(listener)
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  onTestFinished(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  return `http://127.0.0.1:${Object(server.address()).port}`
-}
 
 async function refreshTokenOf(server: BreakableServer): Promise<string> {
   const response = await fetch(`${server.issuer}/token`, {
