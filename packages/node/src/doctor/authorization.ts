@@ -1,7 +1,7 @@
 import { authorizationCode, pushedAuthorizationRequests } from '@keyturn/core'
 import { type AuthorizationAnswer, authorizationAnswer, isAccepted } from './authorization-answer.ts'
 import { type Check, type Examination, listIn } from './examination.ts'
-import { error, type Finding, ok, unknown, warning } from './finding.ts'
+import { error, type Finding, type FindingId, ok, unknown, warning } from './finding.ts'
 
 /** What the registration says: redirect URI, scope, PKCE. Nobody signs in: the requests ask for no page (`prompt=none`). */
 export const authorization: Check = {
@@ -112,6 +112,10 @@ async function asked({ ask }: Examination, request: URL, redirectUri: string): P
 
 function refusalOf(answer: AuthorizationAnswer, redirectUri: string): Finding {
   const unclear = 'Check --client-id and --redirect-uri, and what the log of the server says.'
+  if (answer.kind === 'unavailable') {
+    const sentence = `The authorization endpoint is out of order (${answer.said})`
+    return error('code-flow', sentence, 'Look again later, and at the log of the server.')
+  }
   if (answer.kind === 'sign-in') return unknown('redirect-uri', 'The server says nothing of the request', unclear)
   if (answer.kind === 'refused') {
     if (answer.about === 'client') {
@@ -169,11 +173,18 @@ function returnedBy(answer: AuthorizationAnswer, request: URL, { server }: Exami
   return findings
 }
 
+/** Only a refusal of what is wrong says that it is refused. */
+function unseen(id: FindingId, said: string): Finding {
+  return unknown(id, `This could not be seen, for the server was out of order (${said})`, 'Look again later.')
+}
+
 async function withoutChallenge(examination: Examination, request: URL, redirectUri: string): Promise<Finding> {
   const url = new URL(request)
   url.searchParams.delete('code_challenge')
   url.searchParams.delete('code_challenge_method')
-  if (!isAccepted(await asked(examination, url, redirectUri))) return ok('pkce-required', 'PKCE is required')
+  const answer = await asked(examination, url, redirectUri)
+  if (answer.kind === 'unavailable') return unseen('pkce-required', answer.said)
+  if (!isAccepted(answer)) return ok('pkce-required', 'PKCE is required')
   const fix = 'Require PKCE of this client: a code that is injected is of no use then.'
   return warning('pkce-required', 'The server lets this client do without PKCE', fix)
 }
@@ -181,7 +192,9 @@ async function withoutChallenge(examination: Examination, request: URL, redirect
 async function withPlainChallenge(examination: Examination, request: URL, redirectUri: string): Promise<Finding[]> {
   const url = new URL(request)
   url.searchParams.set('code_challenge_method', 'plain')
-  if (!isAccepted(await asked(examination, url, redirectUri))) return []
+  const answer = await asked(examination, url, redirectUri)
+  if (answer.kind === 'unavailable') return [unseen('pkce-plain', answer.said)]
+  if (!isAccepted(answer)) return []
   return [warning('pkce-plain', 'The server takes PKCE without a hash (plain)', 'Let the server take S256 only.')]
 }
 
@@ -199,6 +212,7 @@ function withRedirectUri(request: URL, redirectUri: string): URL {
 }
 
 function exactness(answer: AuthorizationAnswer, wrong: string): Finding {
+  if (answer.kind === 'unavailable') return unseen('redirect-uri-exact', answer.said)
   if (answer.kind === 'refused') return ok('redirect-uri-exact', 'Redirect URIs are compared character by character')
   const sentence = `The server takes ${wrong}, too`
   const fix = 'Register whole redirect URIs, without patterns: codes can be sent elsewhere.'

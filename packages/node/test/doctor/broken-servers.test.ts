@@ -186,6 +186,52 @@ const table: Broken[] = [
     fix: /Check --client-id/,
   },
   {
+    title: 'a limit on requests, which is no answer to any',
+    wrong: ['unknown pkce-required', 'unknown pkce-plain', 'unknown redirect-uri-exact'],
+    breaks: (server) => {
+      let count = 0
+      server.change('/auth', (ctx) => {
+        count += 1
+        if (count > 1) ctx.status = 429
+      })
+    },
+    fix: /later/,
+  },
+  {
+    title: 'an authorization endpoint that is out of order for a while',
+    wrong: ['unknown pkce-required', 'unknown pkce-plain', 'unknown redirect-uri-exact'],
+    breaks: (server) => {
+      let count = 0
+      location((url) => {
+        count += 1
+        if (count > 1) url.searchParams.set('error', 'temporarily_unavailable')
+      })(server)
+      server.change('/auth', (ctx) => {
+        if (ctx.status >= 400) ctx.status = 503
+      })
+    },
+    fix: /later/,
+  },
+  {
+    title: 'an authorization endpoint that is out of order',
+    wrong: ['error code-flow'],
+    breaks: (server) =>
+      server.change('/auth', (ctx) => {
+        ctx.status = 503
+      }),
+    fix: /log of the server/,
+  },
+  {
+    title: 'a client that is not known, told on a page that repeats what was asked',
+    wrong: ['error client-id', 'error client-authentication', 'unknown dpop'],
+    breaks: (server) =>
+      server.change('/auth', (ctx) => {
+        ctx.body = `<p>Unknown client.</p><a href="${ctx.href.replaceAll('&', '&amp;')}">Try again</a>`
+      }),
+    given: { clientId: 'nobody' },
+    fix: /Check --client-id/,
+  },
+  {
     title: 'a scope that is refused',
     wrong: ['warning scope', 'error scope'],
     breaks: location((url) => {

@@ -146,6 +146,16 @@ test('pages where people sign in, and an error page for what is not registered, 
   expect(wrong).toEqual(['warning pkce-required', 'warning pkce-plain']) // this server hides its refusals
 })
 
+test('a page to sign in on is no error because the app is named like one', async () => {
+  const app = 'https://errors.example.com'
+  const server = await startServer({ spaOrigins: [app] })
+  server.change('/auth', (ctx) => {
+    if (ctx.status < 400) ctx.redirect(`/login?continue=${encodeURIComponent(ctx.href)}`)
+  })
+  const { findings } = await diagnosed({ issuer: server.issuer, ...PAGE, redirectUri: `${app}/callback`, origin: app })
+  expect(findings).toContainEqual(expect.objectContaining({ id: 'redirect-uri', level: 'ok' }))
+})
+
 test('the time of a cached answer is not taken for now', async () => {
   const server = await startServer()
   server.change('/jwks', (ctx) => {
