@@ -4,7 +4,7 @@ import { clientAuthentication } from './client-authentication.ts'
 import { crossOrigin } from './cross-origin.ts'
 import { type DoctorOptions, examinationOf, findingsOf, sourceOptions } from './examination.ts'
 import { error, type Finding } from './finding.ts'
-import { capabilities, clock, discovered, endpoints, keys } from './metadata.ts'
+import { astray, capabilities, clock, discovered, endpoints, keys } from './metadata.ts'
 import { proofs } from './proofs.ts'
 import { rotation } from './rotation.ts'
 import { transportOf } from './transport.ts'
@@ -28,6 +28,8 @@ export async function diagnose(options: DoctorOptions): Promise<Finding[]> {
   if (transport.some(({ level }) => level === 'error')) return transport
   const { server, findings } = await discovered(options)
   if (!server) return [...transport, ...findings]
+  const wrong = astray(options, server)
+  if (wrong.length > 0) return [...transport, ...findings, ...wrong]
   const examination = examinationOf(options, server)
   const looked = await Promise.all(CHECKS.map((check) => findingsOf(check, examination)))
   return [...transport, ...findings, ...looked.flat(), ...(await findingsOf(rotation, examination))]

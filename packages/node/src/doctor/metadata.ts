@@ -2,6 +2,7 @@ import { type AuthorizationServer, clientCredentials, OAuthError } from '@keytur
 import { type Answer, ask, objectIn, wellKnownOf } from './ask.ts'
 import { type Check, type DoctorOptions, type Examination, listIn, sourceOptions } from './examination.ts'
 import { error, type Finding, ok, warning } from './finding.ts'
+import { isHere } from './transport.ts'
 
 const ENDPOINTS = ['authorization_endpoint', 'token_endpoint', 'jwks_uri'] as const
 const OTHER_ENDPOINTS = [
@@ -51,6 +52,24 @@ async function claimedIssuer(options: DoctorOptions): Promise<string> {
 function issuerIn(answer: PromiseSettledResult<Answer>): string | undefined {
   const said = answer.status === 'fulfilled' ? objectIn(answer.value)?.issuer : undefined
   return typeof said === 'string' ? said : undefined
+}
+
+/**
+ * Endpoints on this machine, of a server that is elsewhere: behind a proxy some servers believe to be there, and whoever
+ * is hostile could have requests sent to what runs here. Nothing is to be asked of such a server.
+ */
+export function astray({ issuer }: DoctorOptions, server: AuthorizationServer): Finding[] {
+  if (isHere(new URL(issuer))) return []
+  const addresses = [server, Object(server.mtls_endpoint_aliases)]
+  return [...ENDPOINTS, ...OTHER_ENDPOINTS].flatMap((name) => {
+    const url = addresses.map((members) => urlIn(members[name])).find((parsed) => parsed && isHere(parsed))
+    const fix = `Let the server publish ${name} as others reach it.`
+    return url ? [error('endpoints', `${name} is on this machine (${url.host}), the server is not`, fix)] : []
+  })
+}
+
+function urlIn(value: unknown): URL | null {
+  return typeof value === 'string' ? URL.parse(value) : null
 }
 
 /** Where its endpoints are. */
