@@ -88,7 +88,7 @@ function formOf(redirectUri: string, allowInsecure = false): Finding | undefined
 }
 
 /** What the library sends, as `login()` makes it. */
-async function requestOf({ options, source, server }: Examination, redirectUri: string): Promise<URL> {
+async function requestOf({ options, source, server, credentials }: Examination, redirectUri: string): Promise<URL> {
   let address = ''
   const navigate = (url: string) => {
     address = url
@@ -96,9 +96,9 @@ async function requestOf({ options, source, server }: Examination, redirectUri: 
   const isPushed = server.require_pushed_authorization_requests === true
   const flow = authorizationCode({
     ...source,
+    ...credentials,
     redirectUri,
     scope: options.scope,
-    clientSecret: options.clientSecret,
     userAgent: { url: '', navigate, replaceUrl() {} },
     ...(isPushed && { par: pushedAuthorizationRequests() }),
   })

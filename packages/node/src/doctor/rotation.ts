@@ -1,22 +1,23 @@
 import { AuthorizationServerError, type Client, clientCredentials, OAuthError } from '@keyturn/core'
-import type { Check } from './examination.ts'
+import { type Check, isConfidential } from './examination.ts'
 import { error, type Finding, ok, unknown, warning } from './finding.ts'
 
 /** What the server does with refresh tokens. The one that is given is spent, and the session ended. */
 export const rotation: Check = {
   id: 'rotation',
-  async look({ options, source }) {
-    const { refreshToken, clientId, clientSecret } = options
+  async look(examination) {
+    const { options, source, credentials } = examination
+    const { refreshToken, clientId } = options
     if (refreshToken === undefined) return []
     if (clientId === undefined) {
       // A server may take it for stolen, and end the session.
       return [unknown('rotation', 'Rotation was not looked at: the token is of a client', 'Give --client-id.')]
     }
-    const { client } = clientCredentials({ ...source, clientSecret })
+    const { client } = clientCredentials({ ...source, ...credentials })
     const session: Session = { client, tokens: [refreshToken] }
     const findings: Finding[] = []
     try {
-      for await (const finding of turned(session, clientSecret !== undefined)) findings.push(finding)
+      for await (const finding of turned(session, isConfidential(examination))) findings.push(finding)
     } catch (thrown) {
       if (!(thrown instanceof OAuthError)) throw thrown
       findings.push(error('rotation', thrown.message, thrown.fix ?? 'Look again when the server is well.'))
@@ -34,13 +35,13 @@ interface Session {
 
 const isError = ({ level }: Finding) => level === 'error'
 
-async function* turned(session: Session, isConfidential: boolean): AsyncGenerator<Finding> {
+async function* turned(session: Session, hasCredentials: boolean): AsyncGenerator<Finding> {
   const [token = ''] = session.tokens
   const refusal = await refused(session, token)
   if (refusal) {
     const fix = 'Give a refresh token of this client that is good and used by nobody else.'
     yield error('rotation', `The refresh token is refused: ${refusal.message}`, fix)
-  } else if (session.tokens.length === 1) yield kept(isConfidential)
+  } else if (session.tokens.length === 1) yield kept(hasCredentials)
   else yield* replayed(session)
 }
 
@@ -59,8 +60,8 @@ async function refused({ client, tokens }: Session, token: string): Promise<OAut
   }
 }
 
-function kept(isConfidential: boolean): Finding {
-  if (isConfidential) return ok('rotation', 'The refresh token stays the same, which a client with a secret may have')
+function kept(hasCredentials: boolean): Finding {
+  if (hasCredentials) return ok('rotation', 'The refresh token stays the same, as it may for who proves who they are')
   const fix = 'Let the server rotate the refresh tokens of public clients, or bind them to a key (dpop()).'
   return warning('rotation', 'The refresh token of a public client stays the same', fix)
 }

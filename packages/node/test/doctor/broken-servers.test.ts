@@ -34,6 +34,13 @@ const asked = (change: (query: URLSearchParams) => void) => (server: BreakableSe
 const without = (path: string, header: string) => (server: BreakableServer) =>
   server.change(path, (ctx: Context) => ctx.remove(header))
 
+const codeFirst = (server: BreakableServer) =>
+  server.change('/token', (ctx) => {
+    if (ctx.method !== 'POST') return
+    ctx.status = 400
+    ctx.body = { error: 'invalid_grant' }
+  })
+
 const client = (clientId: string, clientSecret?: string) => ({ given: { clientId, clientSecret } })
 
 interface Broken {
@@ -301,6 +308,30 @@ const table: Broken[] = [
       }),
     ...client('worker', 'a+b secret'),
     fix: /encoding: 'none'/,
+  },
+  {
+    title: 'a secret that has to sign',
+    wrong: ['unknown redirect-uri', 'error client-authentication', 'unknown cors-token', 'unknown dpop'],
+    // oidc-provider does not let this client ask for a code, and says so in words of its own.
+    breaks: (server) =>
+      server.change('/token', (ctx) => {
+        if (Object(ctx.body).error === 'invalid_request') ctx.body = { error: 'unauthorized_client' }
+      }),
+    ...client('worker-secret-jwt', 'a secret that signs, and never travels'),
+    fix: /clientSecretJwt\(\)/,
+  },
+  {
+    title: 'a code that is looked at before the client',
+    wrong: ['unknown client-authentication'],
+    breaks: codeFirst,
+    fix: /^Let the server look at who asks/,
+  },
+  {
+    title: 'a code that is looked at before the secret',
+    wrong: ['unknown redirect-uri', 'unknown client-authentication', 'unknown cors-token'],
+    breaks: codeFirst,
+    ...client('worker', 'not the secret of the worker'),
+    fix: /^Let the server look at who asks/,
   },
   {
     title: 'tokens for whoever asks',

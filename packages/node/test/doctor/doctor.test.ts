@@ -254,7 +254,7 @@ test(
       expect(stdout).toMatch(/ok +client-authentication/)
       expect(stdout).not.toContain('web-secret')
     }
-    for (const secret of [['--client-secret=abc123'], ['--refresh-token', 'abc123']]) {
+    for (const secret of [['--client-secret=abc123'], ['--refresh-token', 'abc123'], ['--private-key=abc123']]) {
       const { code, stderr } = await command([...args, ...secret])
       expect([code, stderr]).toEqual([2, expect.stringMatching(/^A secret is no argument/)])
       expect(stderr).not.toContain('abc123')
@@ -273,7 +273,7 @@ test(
       ['https://a.example', '--origin', 'https://app.example/path'],
       ['https://a.example', '--nonsense'],
       ['https://a.example', '--client-id'],
-      ['https://a.example', '--spend-refresh-token'],
+      ['https://a.example', '--spend-refresh-token', '--client-id', 'me'],
       ['https://a.example', '--refresh-token-file', '/nowhere/token'],
       ['https://a.example', '--client-secret-file', '/nowhere/secret'],
     ]
