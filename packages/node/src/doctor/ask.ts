@@ -8,7 +8,8 @@ export interface Answer {
   readonly text: string
 }
 
-const MOST_CHARACTERS = 100_000
+/** As many as the library reads. */
+const MOST_CHARACTERS = 1_000_000
 
 /**
  * One request without credentials, whose redirects are not followed. Rejects with an `OAuthError` where no answer comes

@@ -138,7 +138,9 @@ async function secretIn(file: string | undefined, variable: string | undefined):
 
 /** Nobody should have written some, and nobody else is to see them. */
 function withoutCredentials(issuer: string): string {
-  return issuer.replace(/^(\w+:\/\/)[^/]*@/, '$1')
+  const { protocol, username, password } = URL.parse(issuer) ?? {}
+  const isPlain = /^https?:$/.test(`${protocol}`) && !username && !password
+  return isPlain ? issuer : issuer.replace(/^(https?:\/\/)?.*@/is, '$1')
 }
 
 function originIn(text: string | undefined): string | undefined {

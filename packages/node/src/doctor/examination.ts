@@ -32,7 +32,7 @@ export interface DoctorOptions {
   dpop?: boolean | undefined
   /** Spent, and the session with it. */
   refreshToken?: string | undefined
-  /** Milliseconds for one request. Default: 10 000. */
+  /** Milliseconds for one request, ten minutes at most. Default: 10 000. */
   timeout?: number | undefined
   /** Default: the platform's. */
   fetch?: typeof fetch | undefined

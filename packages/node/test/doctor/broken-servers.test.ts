@@ -107,6 +107,27 @@ const table: Broken[] = [
     fix: /public keys/,
   },
   {
+    title: 'keys that verify no signature',
+    wrong: ['error keys'],
+    breaks: (server) =>
+      server.change('/jwks', (ctx) => {
+        ctx.body = { keys: [7, null, 'RSA', {}, { kty: 'RSA', n: 'n', e: 'AQAB', use: 'enc' }] }
+      }),
+    fix: /public keys/,
+  },
+  {
+    title: 'keys at an address that is none',
+    wrong: ['error endpoints', 'error keys'],
+    breaks: metadata({ jwks_uri: 'keys' }),
+    fix: /Use https/,
+  },
+  {
+    title: 'a token endpoint that is null',
+    wrong: ['error endpoints', 'error token-endpoint', 'error cors-token', 'unknown dpop'],
+    breaks: metadata({ token_endpoint: null }),
+    fix: /publish token_endpoint/,
+  },
+  {
     title: 'a private key among the public ones',
     wrong: ['error keys'],
     breaks: (server) =>
@@ -400,13 +421,13 @@ const table: Broken[] = [
   {
     title: 'a clock that is ten minutes ahead',
     wrong: ['error clock'],
-    breaks: (server) => server.change('/jwks', (ctx) => ctx.set('date', new Date(Date.now() + 600_000).toUTCString())),
+    breaks: (server) => server.change(METADATA, (ctx) => ctx.set('date', new Date(Date.now() + 600_000).toUTCString())),
     fix: /NTP/,
   },
   {
     title: 'a clock that is half a minute behind',
     wrong: ['warning clock'],
-    breaks: (server) => server.change('/jwks', (ctx) => ctx.set('date', new Date(Date.now() - 30_000).toUTCString())),
+    breaks: (server) => server.change(METADATA, (ctx) => ctx.set('date', new Date(Date.now() - 30_000).toUTCString())),
     fix: /NTP/,
   },
   {

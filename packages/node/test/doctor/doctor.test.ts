@@ -158,7 +158,7 @@ test('a page to sign in on is no error because the app is named like one', async
 
 test('the time of a cached answer is not taken for now', async () => {
   const server = await startServer()
-  server.change('/jwks', (ctx) => {
+  server.change('/.well-known/openid-configuration', (ctx) => {
     ctx.set('date', new Date(Date.now() - 600_000).toUTCString())
     ctx.set('age', '600')
   })
@@ -171,6 +171,9 @@ test(
     const { code, stdout } = await command(['https://ada:lovelace@login.example.com/'])
     expect([code, stdout]).toEqual([1, expect.stringMatching(/^https:\/\/login\.example\.com\/\n/)])
     expect(stdout).not.toContain('lovelace')
+    for (const scheme of ['https:/', 'https:', ' https://', 'https:\\\\', '', 'web+https://', '//']) {
+      expect((await command([`${scheme}ada:lovelace@login.example.com/`])).stdout).not.toContain('lovelace')
+    }
   },
   PROCESSES,
 )
@@ -306,6 +309,30 @@ test(
   },
   PROCESSES,
 )
+
+test(
+  'a reader that has seen enough is no failure, and changes nothing of what was found',
+  async () => {
+    const { issuer } = await startServer()
+    const run = runNode(bin, ['doctor', issuer])
+    run.child.stdout?.destroy()
+    expect(await run.ended).toEqual({ code: 0, stdout: '', stderr: '' })
+  },
+  PROCESSES,
+)
+
+test('any number of milliseconds may be waited for', async () => {
+  const server = await startServer()
+  for (const timeout of [9999.5, Number.POSITIVE_INFINITY]) {
+    expect(await diagnosed({ issuer: server.issuer, ...PAGE, timeout })).toMatchObject({ wrong: [] })
+  }
+})
+
+test('an origin may be given as an address bar shows it', async () => {
+  const server = await startServer()
+  const origin = `${PAGE.origin}/`
+  expect(await diagnosed({ issuer: server.issuer, ...PAGE, origin })).toMatchObject({ wrong: [] })
+})
 
 test(
   'the command has a help, and other words are none',

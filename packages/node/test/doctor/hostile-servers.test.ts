@@ -30,6 +30,15 @@ test.each([
   expect([...hosts]).toEqual(['login.example.com'])
 })
 
+test('keys with many certificates are read whole, as the library reads them', async () => {
+  const { options } = elsewhere({ jwks_uri: 'http://login.example.com/keys' })
+  const key = { kty: 'RSA', n: 'n', e: 'AQAB', x5c: ['M'.repeat(1000)] }
+  const send: typeof fetch = async (...request) =>
+    String(request[0]).endsWith('/keys') ? Response.json({ keys: Array(500).fill(key) }) : options.fetch(...request)
+  const { findings } = await diagnosed({ ...options, fetch: send })
+  expect(findings).toContainEqual(expect.objectContaining({ id: 'keys', level: 'ok' }))
+})
+
 test('members of the metadata that cannot even be written as text are findings', async () => {
   const nothing = { toString: 1, valueOf: 1 }
   const { options } = elsewhere({
