@@ -13,6 +13,7 @@ import {
   OAuthError,
   type TokenManager,
 } from '@keyturn/node'
+import { plainText } from './plain-text.ts'
 import { whileWaiting } from './while-waiting.ts'
 
 const USAGE = `Usage: node tool.ts COMMAND
@@ -67,7 +68,7 @@ async function current(): Promise<TokenManager> {
 
 async function nameOf(session: TokenManager): Promise<string> {
   const { claims } = await session.getTokenSet()
-  return String(claims?.name ?? claims?.sub ?? 'somebody')
+  return plainText(claims?.name ?? claims?.sub ?? 'somebody')
 }
 
 const { signal } = interrupted
@@ -98,7 +99,9 @@ const commands: Record<string, (argument: string) => Promise<void>> = {
   async whoami() {
     const session = await current()
     const { scope, expiresAt } = await session.getTokenSet()
-    console.log(`${await nameOf(session)}, may ${scope}; token good until ${new Date(expiresAt).toISOString()}`)
+    console.log(
+      `${await nameOf(session)}, may ${plainText(scope)}; token good until ${new Date(expiresAt).toISOString()}`,
+    )
   },
 
   async call(url) {
