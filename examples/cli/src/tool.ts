@@ -28,7 +28,11 @@ Set ISSUER and API_URL; CLIENT_ID, SCOPE, SESSION_FILE and SESSION_KEY where the
 
 const { API_URL: apis = '', CLIENT_ID, ISSUER: issuer = '', SCOPE, SESSION_FILE, SESSION_KEY } = process.env
 const interrupted = new AbortController()
-const interrupt = () => interrupted.abort(new Error('Interrupted'))
+const { signal } = interrupted
+const interrupt = () => {
+  if (signal.aborted) process.exit(130) // not everything can be given up: a sign-out waits for the server
+  interrupted.abort(new Error('Interrupted'))
+}
 
 const options = {
   issuer,
@@ -51,7 +55,7 @@ const sessions = (): TokenManager[] => {
 async function signedIn(): Promise<TokenManager | undefined> {
   for (const session of sessions()) {
     try {
-      await session.getAccessToken({ signal: interrupted.signal })
+      await session.getAccessToken({ signal })
       return session
     } catch (error) {
       if (!(error instanceof LoginRequiredError)) throw error
@@ -70,8 +74,6 @@ async function nameOf(session: TokenManager): Promise<string> {
   const { claims } = await session.getTokenSet()
   return plainText(claims?.name ?? claims?.sub ?? 'somebody')
 }
-
-const { signal } = interrupted
 
 function inBrowser(): Promise<TokenManager> {
   return whileWaiting('Your browser opens: sign in there. Ctrl+C gives up.', () =>
