@@ -1,4 +1,4 @@
-import { wellKnownOf } from './ask.ts'
+import { type Answer, wellKnownOf } from './ask.ts'
 import { type Check, type Examination, listIn } from './examination.ts'
 import { error, type Finding, type FindingId, ok, unknown, warning } from './finding.ts'
 
@@ -30,12 +30,19 @@ function refused(id: FindingId, what: string, { headers }: { headers: Headers },
   return error(id, sentence, `Allow the origin ${origin} where the client is registered.`)
 }
 
+/** As discovery does it: a page that cannot read the first answer, or a redirect, does not get to the next. */
 async function metadataFrom({ server, ask }: Examination, origin: string): Promise<Finding> {
-  const [first, second] = wellKnownOf(server.issuer)
-  const found = await ask(first, { headers: { origin } })
-  const answer = found.status === 200 ? found : await ask(second, { headers: { origin } })
-  if (allows(answer, origin)) return ok('cors-metadata', `Pages of ${origin} can read the metadata`)
-  return refused('cors-metadata', 'the metadata', answer, origin)
+  for (const address of wellKnownOf(server.issuer)) {
+    let url: URL | null = address
+    for (let hops = 0; url?.origin === address.origin && hops < 4; hops++) {
+      const answer: Answer = await ask(url, { headers: { origin } })
+      if (!allows(answer, origin)) return refused('cors-metadata', `what is at ${url.pathname}`, answer, origin)
+      if (answer.status === 200) return ok('cors-metadata', `Pages of ${origin} can read the metadata`)
+      const location = answer.headers.get('location')
+      url = location === null ? null : URL.parse(location, url.href)
+    }
+  }
+  return unknown('cors-metadata', 'The metadata were not there any more', 'Look again later.')
 }
 
 /** The simple request that a page sends, about a code that nobody has: an error is a good answer. */

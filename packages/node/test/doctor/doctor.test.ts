@@ -123,6 +123,27 @@ test('a server without OpenID Connect needs no keys, and its metadata may be whe
   expect(findings).toContainEqual(expect.objectContaining({ id: 'cors-metadata', level: 'ok' }))
 })
 
+test('metadata that are at the second address no page finds that cannot read that the first has none', async () => {
+  const issuer = await serve((request, response) => {
+    if (request.url !== '/.well-known/oauth-authorization-server') return response.writeHead(404).end()
+    response.setHeader('access-control-allow-origin', '*')
+    response.end(JSON.stringify({ issuer, token_endpoint: `${issuer}/token` }))
+  })
+  const { findings } = await diagnosed({ issuer, origin: PAGE.origin })
+  expect(findings).toContainEqual(expect.objectContaining({ id: 'cors-metadata', level: 'error' }))
+})
+
+test('metadata that pages reach by a redirect are reached', async () => {
+  const issuer = await serve((request, response) => {
+    if (request.url === '/.well-known/oauth-authorization-server') return response.writeHead(404).end()
+    response.setHeader('access-control-allow-origin', '*')
+    if (request.url !== '/metadata') return response.writeHead(301, { location: '/metadata' }).end()
+    response.end(JSON.stringify({ issuer, token_endpoint: `${issuer}/token` }))
+  })
+  const { findings } = await diagnosed({ issuer, origin: PAGE.origin })
+  expect(findings).toContainEqual(expect.objectContaining({ id: 'cors-metadata', level: 'ok' }))
+})
+
 test('a server that shows a page whatever it is asked tells nothing of the registration', async () => {
   const server = await startServer()
   server.change('/auth', (ctx) => {
