@@ -43,6 +43,11 @@ async function beginningOf({ body }: Response): Promise<string> {
   return text.slice(0, MOST_CHARACTERS)
 }
 
+/** Whether the server, or what stands before it, could not attend to the request: that is no answer to it. */
+export function isUnavailable({ status }: Answer): boolean {
+  return status >= 500 || status === 429 || status === 408
+}
+
 /** An answer's body where it is a JSON object. */
 export function objectIn({ text }: Answer): Record<string, unknown> | undefined {
   try {

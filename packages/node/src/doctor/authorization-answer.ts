@@ -1,4 +1,4 @@
-import type { Answer } from './ask.ts'
+import { type Answer, isUnavailable } from './ask.ts'
 
 /** What an authorization request led to, as far as it can be told without a person. */
 export type AuthorizationAnswer =
@@ -29,7 +29,7 @@ export function isAccepted(answer: AuthorizationAnswer): boolean {
 
 export function authorizationAnswer(asked: URL, redirectUri: string, answer: Answer): AuthorizationAnswer {
   const { status, headers, text } = answer
-  if (status >= 500 || status === 429 || status === 408) return { kind: 'unavailable', said: `status ${status}` }
+  if (isUnavailable(answer)) return { kind: 'unavailable', said: `status ${status}` }
   const target = URL.parse(headers.get('location') ?? '', asked.href)
   if (status >= 300 && status < 400 && target) {
     const { origin, pathname } = new URL(redirectUri)

@@ -1,4 +1,4 @@
-import { type Answer, wellKnownOf } from './ask.ts'
+import { type Answer, isUnavailable, wellKnownOf } from './ask.ts'
 import { type Check, type Examination, listIn } from './examination.ts'
 import { error, type Finding, type FindingId, ok, unknown, warning } from './finding.ts'
 
@@ -24,10 +24,16 @@ function allows({ headers }: { headers: Headers }, origin: string): boolean {
   return allowed === '*' || allowed === origin
 }
 
-function refused(id: FindingId, what: string, { headers }: { headers: Headers }, origin: string): Finding {
-  const allowed = headers.get('access-control-allow-origin')
+function refused(id: FindingId, what: string, answer: Answer, origin: string): Finding {
+  if (isUnavailable(answer)) return unseen(id, answer)
+  const allowed = answer.headers.get('access-control-allow-origin')
   const sentence = `Pages of ${origin} cannot read ${what} (Access-Control-Allow-Origin: ${allowed ?? 'missing'})`
   return error(id, sentence, `Allow the origin ${origin} where the client is registered.`)
+}
+
+/** What refuses for want of time often knows nothing of pages. */
+function unseen(id: FindingId, { status }: Answer): Finding {
+  return unknown(id, `What pages may do could not be seen (status ${status})`, 'Look again later.')
 }
 
 /** As discovery does it: a page that cannot read the first answer, or a redirect, does not get to the next. */
@@ -64,6 +70,7 @@ async function preflightFrom({ options, ask }: Examination, token: URL, origin: 
   if (isLet && (names.includes('dpop') || names.includes('*'))) {
     return ok('cors-preflight', `Pages of ${origin} can send proofs (DPoP)`)
   }
+  if (isUnavailable(answer)) return unseen('cors-preflight', answer)
   const sentence = `Pages of ${origin} cannot send proofs: the preflight of the token endpoint does not allow DPoP`
   const fix = 'Answer OPTIONS with Access-Control-Allow-Origin, and DPoP in Access-Control-Allow-Headers.'
   return options.dpop ? error('cors-preflight', sentence, fix) : warning('cors-preflight', sentence, fix)

@@ -406,6 +406,17 @@ const table: Broken[] = [
     fix: /token_endpoint|token-endpoint/,
   },
   {
+    title: 'a gateway that is asked too often, and knows nothing of pages',
+    wrong: ['unknown cors-token', 'unknown cors-preflight'],
+    breaks: (server) =>
+      server.change('/token', (ctx) => {
+        if (!ctx.get('origin')) return
+        ctx.status = 429
+        ctx.remove('access-control-allow-origin')
+      }),
+    fix: /later/,
+  },
+  {
     title: 'a web page at the token endpoint',
     wrong: ['error token-endpoint', 'unknown dpop'],
     breaks: (server) => server.fault({ html: true }),
