@@ -1,3 +1,4 @@
+import type { AuthorizationServerError } from '@keyturn/core'
 import { type Answer, isUnavailable } from './ask.ts'
 
 /** What an authorization request led to, as far as it can be told without a person. */
@@ -25,6 +26,13 @@ export function isAccepted(answer: AuthorizationAnswer): boolean {
   if (answer.kind !== 'returned') return answer.kind === 'sign-in'
   const said = answer.parameters.get('error')
   return said === null ? answer.parameters.has('code') : NEEDS_PERSON.includes(said)
+}
+
+/** A refusal of a pushed request says what the redirect URI, or a page, would have said (RFC 9126 section 2.3). */
+export function pushedAnswer({ error, errorDescription = '', status }: AuthorizationServerError): AuthorizationAnswer {
+  const about = aboutIn(errorDescription)
+  if (about) return { kind: 'refused', status, about }
+  return { kind: 'returned', parameters: new URLSearchParams({ error, error_description: errorDescription }) }
 }
 
 export function authorizationAnswer(asked: URL, redirectUri: string, answer: Answer): AuthorizationAnswer {

@@ -1,5 +1,5 @@
-import { authorizationCode, pushedAuthorizationRequests } from '@keyturn/core'
-import { type AuthorizationAnswer, authorizationAnswer, isAccepted } from './authorization-answer.ts'
+import { AuthorizationServerError, authorizationCode, pushedAuthorizationRequests } from '@keyturn/core'
+import { type AuthorizationAnswer, authorizationAnswer, isAccepted, pushedAnswer } from './authorization-answer.ts'
 import { type Check, type Examination, listIn } from './examination.ts'
 import { error, type Finding, type FindingId, ok, unknown, warning } from './finding.ts'
 
@@ -18,6 +18,7 @@ export const authorization: Check = {
     const form = formOf(redirectUri, options.allowInsecureRequests)
     if (form?.level === 'error') return [...scopes, form]
     const request = await requestOf(examination, redirectUri)
+    if (request instanceof AuthorizationServerError) return [...scopes, refusalOfPushed(request, redirectUri)]
     const answer = await asked(examination, request, redirectUri)
     if (!isAccepted(answer)) return [...scopes, refusalOf(answer, redirectUri)]
     const findings = [
@@ -88,7 +89,10 @@ function formOf(redirectUri: string, allowInsecure = false): Finding | undefined
 }
 
 /** What the library sends, as `login()` makes it. */
-async function requestOf({ options, source, server, credentials }: Examination, redirectUri: string): Promise<URL> {
+async function requestOf(
+  { options, source, server, credentials }: Examination,
+  redirectUri: string,
+): Promise<URL | AuthorizationServerError> {
   let address = ''
   const navigate = (url: string) => {
     address = url
@@ -102,12 +106,23 @@ async function requestOf({ options, source, server, credentials }: Examination, 
     userAgent: { url: '', navigate, replaceUrl() {} },
     ...(isPushed && { par: pushedAuthorizationRequests() }),
   })
-  await flow.login({ prompt: 'none' })
-  return new URL(address)
+  try {
+    await flow.login({ prompt: 'none' })
+    return new URL(address)
+  } catch (thrown) {
+    if (thrown instanceof AuthorizationServerError) return thrown
+    throw thrown
+  }
 }
 
 async function asked({ ask }: Examination, request: URL, redirectUri: string): Promise<AuthorizationAnswer> {
   return authorizationAnswer(request, redirectUri, await ask(request))
+}
+
+function refusalOfPushed(refusal: AuthorizationServerError, redirectUri: string): Finding {
+  if (refusal.code !== 'client-refused') return refusalOf(pushedAnswer(refusal), redirectUri)
+  const sentence = 'The registration was not looked at: the pushed request was refused for its client'
+  return unknown('redirect-uri', sentence, 'Mend client-authentication first.')
 }
 
 function refusalOf(answer: AuthorizationAnswer, redirectUri: string): Finding {

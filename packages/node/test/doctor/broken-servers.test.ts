@@ -250,6 +250,33 @@ const table: Broken[] = [
     fix: /log of the server/,
   },
   {
+    title: 'a pushed request of somebody with a wrong secret',
+    wrong: ['unknown redirect-uri', 'error client-authentication', 'unknown cors-token', 'unknown dpop'],
+    breaks: metadata({ require_pushed_authorization_requests: true }),
+    given: { clientId: 'web', redirectUri: `${ORIGIN}/web`, clientSecret: 'not the secret of web' },
+    fix: /^Mend client-authentication/,
+  },
+  {
+    title: 'a pushed request with a scope that is refused',
+    wrong: ['warning scope', 'error scope'],
+    breaks: (server) => {
+      metadata({ require_pushed_authorization_requests: true })(server)
+      server.change('/request', (ctx) => {
+        ctx.status = 400
+        ctx.body = { error: 'invalid_scope', error_description: 'no orders for spa' }
+      })
+    },
+    given: { scope: 'openid offline_access orders' },
+    fix: /scopes that this client may have/,
+  },
+  {
+    title: 'a pushed request with a redirect URI that is not registered',
+    wrong: ['error redirect-uri'],
+    breaks: metadata({ require_pushed_authorization_requests: true }),
+    given: { redirectUri: `${ORIGIN}/call-back` },
+    fix: /^Register http:\/\/127\.0\.0\.1:9\/call-back/,
+  },
+  {
     title: 'a client that is not known, told on a page that repeats what was asked',
     wrong: ['error client-id', 'error client-authentication', 'unknown dpop'],
     breaks: (server) =>
