@@ -9,7 +9,7 @@ import {
   type SourceOptions,
 } from '@keyturn/core'
 import { type Answer, ask } from './ask.ts'
-import { error, type Finding, type FindingId } from './finding.ts'
+import { error, type Finding, type FindingId, withoutSecrets } from './finding.ts'
 
 /** Whom to look at. What is not given is not looked at. */
 export interface DoctorOptions {
@@ -98,8 +98,11 @@ export function examinationOf(options: DoctorOptions, server: AuthorizationServe
 
 /** What a check finds; a server that does not let it end has something wrong. */
 export async function findingsOf({ id, look }: Check, examination: Examination): Promise<Finding[]> {
+  const { clientSecret = '', refreshToken = '' } = examination.options
+  const secrets = [clientSecret, refreshToken].filter(({ length }) => length > 3)
   try {
-    return await look(examination)
+    const findings = await look(examination)
+    return findings.map((finding) => withoutSecrets(finding, secrets))
   } catch (thrown) {
     if (!(thrown instanceof OAuthError)) throw thrown
     return [error(id, thrown.message, thrown.fix ?? 'Check what answers there.')]

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { expect, onTestFinished, test } from 'vitest'
 import { runNode } from '../../../../examples/playground/test/run-node.ts'
-import { type BreakableServer, diagnosed, PAGE, serve, startServer } from './broken-server.ts'
+import { type BreakableServer, diagnosed, ORIGIN, PAGE, serve, startServer } from './broken-server.ts'
 
 const bin = new URL('../../dist/keyturn.js', import.meta.url)
 const PROCESSES = 60_000 // each of these tests starts some
@@ -365,6 +365,21 @@ test(
   },
   PROCESSES,
 )
+
+test('a secret that a server puts into a redirect or a header is not shown either', async () => {
+  const server = await startServer()
+  server.change('/auth', (ctx) => {
+    ctx.redirect(`${ORIGIN}/web?error=invalid_request&error_description=the%20secret%20is%20web%2dsecret`)
+  })
+  server.change('/token', (ctx) => ctx.set('access-control-allow-origin', 'web-secret'))
+  const { findings } = await diagnosed({
+    ...{ issuer: server.issuer, clientId: 'web', clientSecret: 'web-secret' },
+    ...{ redirectUri: `${ORIGIN}/web`, origin: ORIGIN },
+  })
+  const said = JSON.stringify(findings)
+  expect(said).toContain('the secret is')
+  expect(said).not.toContain('web-secret')
+})
 
 test('the secret of a request is in none of its answers', async () => {
   const issuer = await serve(async (request, response) => {
