@@ -167,6 +167,10 @@ function returnedBy(answer: AuthorizationAnswer, request: URL, { server }: Exami
   const { parameters } = answer
   const sent = request.searchParams.get('state')
   const findings: Finding[] = []
+  if (parameters.has('code')) {
+    const fix = 'Let the server ask who is there, unless it knows that by the network.'
+    findings.push(warning('code-flow', 'The server gives a code, and nobody has signed in', fix))
+  }
   if (sent !== null && parameters.get('state') !== sent) {
     findings.push(
       error(

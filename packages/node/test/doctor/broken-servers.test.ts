@@ -308,6 +308,16 @@ const table: Broken[] = [
     fix: /give refresh tokens/,
   },
   {
+    title: 'a code for nobody',
+    wrong: ['warning code-flow'],
+    breaks: location((url) => {
+      if (url.searchParams.get('error') !== 'login_required') return
+      url.searchParams.delete('error')
+      url.searchParams.set('code', 'not-to-be-shown')
+    }),
+    fix: /who is there/,
+  },
+  {
     title: 'a state that does not come back',
     wrong: ['error response-state'],
     breaks: location((url) => url.searchParams.delete('state')),
