@@ -11,6 +11,7 @@ import {
   type TokenManager,
 } from '@keyturn/node'
 import { askCredentials } from './ask.ts'
+import { plainText } from './plain-text.ts'
 
 const { env } = process
 const file = env.SESSION_FILE ?? join(homedir(), '.config', 'keyturn-cli', 'session')
@@ -78,7 +79,8 @@ const commands: Record<string, (argument: string) => Promise<void>> = {
 
   async whoami() {
     const { claims, scope, expiresAt } = await (await currentSession()).getTokenSet()
-    console.log(`${claims?.name ?? claims?.sub}, may ${scope}; token good until ${new Date(expiresAt).toISOString()}`)
+    const who = plainText(`${claims?.name ?? claims?.sub}, may ${scope}`)
+    console.log(`${who}; token good until ${new Date(expiresAt).toISOString()}`)
   },
 
   async logout() {

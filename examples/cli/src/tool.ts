@@ -13,6 +13,7 @@ import {
   OAuthError,
   type TokenManager,
 } from '@keyturn/node'
+import { plainText } from './plain-text.ts'
 import { whileWaiting } from './while-waiting.ts'
 
 const USAGE = `Usage: node tool.ts COMMAND
@@ -27,7 +28,11 @@ Set ISSUER and API_URL; CLIENT_ID, SCOPE, SESSION_FILE and SESSION_KEY where the
 
 const { API_URL: apis = '', CLIENT_ID, ISSUER: issuer = '', SCOPE, SESSION_FILE, SESSION_KEY } = process.env
 const interrupted = new AbortController()
-const interrupt = () => interrupted.abort(new Error('Interrupted'))
+const { signal } = interrupted
+const interrupt = () => {
+  if (signal.aborted) process.exit(130) // not everything can be given up: a sign-out waits for the server
+  interrupted.abort(new Error('Interrupted'))
+}
 
 const options = {
   issuer,
@@ -50,7 +55,7 @@ const sessions = (): TokenManager[] => {
 async function signedIn(): Promise<TokenManager | undefined> {
   for (const session of sessions()) {
     try {
-      await session.getAccessToken({ signal: interrupted.signal })
+      await session.getAccessToken({ signal })
       return session
     } catch (error) {
       if (!(error instanceof LoginRequiredError)) throw error
@@ -67,10 +72,8 @@ async function current(): Promise<TokenManager> {
 
 async function nameOf(session: TokenManager): Promise<string> {
   const { claims } = await session.getTokenSet()
-  return String(claims?.name ?? claims?.sub ?? 'somebody')
+  return plainText(claims?.name ?? claims?.sub ?? 'somebody')
 }
-
-const { signal } = interrupted
 
 function inBrowser(): Promise<TokenManager> {
   return whileWaiting('Your browser opens: sign in there. Ctrl+C gives up.', () =>
@@ -98,7 +101,9 @@ const commands: Record<string, (argument: string) => Promise<void>> = {
   async whoami() {
     const session = await current()
     const { scope, expiresAt } = await session.getTokenSet()
-    console.log(`${await nameOf(session)}, may ${scope}; token good until ${new Date(expiresAt).toISOString()}`)
+    console.log(
+      `${await nameOf(session)}, may ${plainText(scope)}; token good until ${new Date(expiresAt).toISOString()}`,
+    )
   },
 
   async call(url) {

@@ -1,4 +1,6 @@
+import { once } from 'node:events'
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
@@ -86,6 +88,30 @@ test('with a passphrase the file shows neither token nor user', async () => {
   const { code, stderr } = await cli(['whoami'], { SESSION_KEY: 'another' })
   expect(code).toBe(1)
   expect(stderr).toMatch(/^The token file is encrypted with another key\nSet `key` to/m)
+})
+
+test('what a server says of the person cannot steer the terminal', async () => {
+  const steering = '\u001b]0;title\u0007'
+  const server = createServer((request, response) => {
+    const issuer = `http://127.0.0.1:${Object(server.address()).port}`
+    if (request.url?.startsWith('/.well-known')) {
+      return response.end(JSON.stringify({ issuer, token_endpoint: `${issuer}/token` }))
+    }
+    const [header, claims, signature] = [
+      { alg: 'RS256' },
+      { iss: issuer, aud: 'cli', sub: `ada${steering}`, iat: Date.now() / 1000, exp: Date.now() / 1000 + 60 },
+      'none that is looked at',
+    ].map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'))
+    const tokens = { access_token: 'token', token_type: 'Bearer', expires_in: 60, refresh_token: 'refresh' }
+    response.end(JSON.stringify({ ...tokens, id_token: `${header}.${claims}.${signature}`, scope: `all${steering}` }))
+  })
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  const settings = { ISSUER: `http://127.0.0.1:${Object(server.address()).port}` }
+  expect((await cli(['login'], { ...ada, ...settings })).code).toBe(0)
+  const { stdout } = await cli(['whoami'], settings)
+  server.close()
+  expect(stdout).toMatch(/^ada.*may all/)
+  expect(stdout.trimEnd()).not.toMatch(/\p{Cc}/u)
 })
 
 test('USER_NAME finds a session also where the name of who signed in last is gone', async () => {

@@ -1,6 +1,7 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
@@ -179,6 +180,21 @@ test('who interrupts the login is not signed in', async () => {
   const { code, stderr } = await run.ended
   expect([code, stderr]).toEqual([1, expect.stringMatching(/\nInterrupted\n$/)])
   expect(await tool('token').ended).toMatchObject({ code: 1, stdout: '' })
+})
+
+test('who interrupts twice does not wait for a server that says nothing', async () => {
+  await signInElsewhere(tool('login', '--device'))
+  const { port } = new URL(servers.server.issuer)
+  await servers.server.away()
+  const silent = createServer().listen(Number(port), '127.0.0.1')
+  onTestFinished(() => void silent.close())
+  const run = tool('logout')
+  await once(silent, 'connection')
+  run.child.kill('SIGINT')
+  await wait(100) // two signals at once may be one
+  run.child.kill('SIGINT')
+  expect((await run.ended).code).toBe(130)
+  expect(await tool('token').ended).toMatchObject({ code: 1, stdout: '' }) // signed out here all the same
 })
 
 test('processes that run at once renew an expired token once', async () => {

@@ -17,6 +17,16 @@ test.each([
   expect(prompts).toEqual([])
 })
 
+test.each([null, ''])(
+  'an address with the code in it that is %j is none, and the person types the code',
+  async (address) => {
+    const { server, login, prompts } = startDevice()
+    server.authorization = { verification_uri_complete: address }
+    await login()
+    expect(prompts).toMatchObject([{ userCode: expect.stringMatching(/./), verificationUriComplete: undefined }])
+  },
+)
+
 test.each(['javascript:alert(1)', 'http://login.example/go', 'https://bank.example@evil.example/'])(
   'nobody is sent to %s',
   async (address) => {

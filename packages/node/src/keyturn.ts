@@ -5,6 +5,13 @@ import { doctor, USAGE, UsageError } from './doctor/command-line.ts'
 const [command, ...args] = process.argv.slice(2)
 const { stdout, stderr, env } = process
 
+// Who reads may have seen enough (`| head`): that is no failure.
+for (const stream of [stdout, stderr]) {
+  stream.on('error', (error) => {
+    if (Object(error).code !== 'EPIPE') throw error
+  })
+}
+
 if (command === 'help' || command === '--help' || command === '-h' || args.includes('--help')) {
   stdout.write(USAGE)
 } else if (command !== 'doctor') {

@@ -157,9 +157,11 @@ async function authorizedDevice(client: Client, options: SourceOptions): Promise
     throw refusal(json.error, json.error_description, status, secrets)
   }
   try {
-    // Some servers write numbers as texts; Google calls the address verification_url.
+    // Some servers write numbers as texts, and null where they have nothing; Google calls the address verification_url.
     const { expires_in, interval, verification_uri = json?.verification_url } = json ?? {}
-    const members = { ...json, expires_in: lifetimeOf(expires_in), interval: INTERVAL, verification_uri }
+    const verification_uri_complete = json?.verification_uri_complete || undefined
+    const own = { expires_in: lifetimeOf(expires_in), interval: INTERVAL, verification_uri, verification_uri_complete }
+    const members = { ...json, ...own }
     const answer = Response.json(members, { status: status || 502 })
     const device = await processDeviceAuthorizationResponse(await client.metadata(), who, answer)
     const shown = (address: string) => {

@@ -8,7 +8,8 @@ export interface Answer {
   readonly text: string
 }
 
-const MOST_CHARACTERS = 100_000
+/** As many as the library reads. */
+const MOST_CHARACTERS = 1_000_000
 
 /**
  * One request without credentials, whose redirects are not followed. Rejects with an `OAuthError` where no answer comes
@@ -40,6 +41,11 @@ async function beginningOf({ body }: Response): Promise<string> {
     if (text.length >= MOST_CHARACTERS) break // which cancels the rest
   }
   return text.slice(0, MOST_CHARACTERS)
+}
+
+/** Whether the server, or what stands before it, could not attend to the request: that is no answer to it. */
+export function isUnavailable({ status }: Answer): boolean {
+  return status >= 500 || status === 429 || status === 408
 }
 
 /** An answer's body where it is a JSON object. */

@@ -1,5 +1,5 @@
 import { AuthorizationServerError, clientCredentials, OAuthError, type SourceOptions } from '@keyturn/core'
-import type { Examination } from './examination.ts'
+import type { Credentials, Examination } from './examination.ts'
 
 /** How a token request about a code that nobody has ended. */
 export interface Attempt {
@@ -14,7 +14,7 @@ export interface Attempt {
  */
 export async function attempt(
   { options, source }: Examination,
-  credentials: Partial<Pick<SourceOptions, 'clientSecret' | 'clientAuthentication' | 'dpop' | 'fetch'>>,
+  credentials: Credentials & Partial<Pick<SourceOptions, 'clientId' | 'dpop' | 'fetch'>>,
 ): Promise<Attempt> {
   const { client } = clientCredentials({ ...source, ...credentials })
   const request = new URLSearchParams({

@@ -1,7 +1,7 @@
-import { authorizationCode, pushedAuthorizationRequests } from '@keyturn/core'
-import { type AuthorizationAnswer, authorizationAnswer, isAccepted } from './authorization-answer.ts'
+import { AuthorizationServerError, authorizationCode, pushedAuthorizationRequests } from '@keyturn/core'
+import { type AuthorizationAnswer, authorizationAnswer, isAccepted, pushedAnswer } from './authorization-answer.ts'
 import { type Check, type Examination, listIn } from './examination.ts'
-import { error, type Finding, ok, unknown, warning } from './finding.ts'
+import { error, type Finding, type FindingId, ok, unknown, warning } from './finding.ts'
 
 /** What the registration says: redirect URI, scope, PKCE. Nobody signs in: the requests ask for no page (`prompt=none`). */
 export const authorization: Check = {
@@ -18,6 +18,7 @@ export const authorization: Check = {
     const form = formOf(redirectUri, options.allowInsecureRequests)
     if (form?.level === 'error') return [...scopes, form]
     const request = await requestOf(examination, redirectUri)
+    if (request instanceof AuthorizationServerError) return [...scopes, refusalOfPushed(request, redirectUri)]
     const answer = await asked(examination, request, redirectUri)
     if (!isAccepted(answer)) return [...scopes, refusalOf(answer, redirectUri)]
     const findings = [
@@ -88,7 +89,10 @@ function formOf(redirectUri: string, allowInsecure = false): Finding | undefined
 }
 
 /** What the library sends, as `login()` makes it. */
-async function requestOf({ options, source, server }: Examination, redirectUri: string): Promise<URL> {
+async function requestOf(
+  { options, source, server, credentials }: Examination,
+  redirectUri: string,
+): Promise<URL | AuthorizationServerError> {
   let address = ''
   const navigate = (url: string) => {
     address = url
@@ -96,22 +100,37 @@ async function requestOf({ options, source, server }: Examination, redirectUri: 
   const isPushed = server.require_pushed_authorization_requests === true
   const flow = authorizationCode({
     ...source,
+    ...credentials,
     redirectUri,
     scope: options.scope,
-    clientSecret: options.clientSecret,
     userAgent: { url: '', navigate, replaceUrl() {} },
     ...(isPushed && { par: pushedAuthorizationRequests() }),
   })
-  await flow.login({ prompt: 'none' })
-  return new URL(address)
+  try {
+    await flow.login({ prompt: 'none' })
+    return new URL(address)
+  } catch (thrown) {
+    if (thrown instanceof AuthorizationServerError) return thrown
+    throw thrown
+  }
 }
 
 async function asked({ ask }: Examination, request: URL, redirectUri: string): Promise<AuthorizationAnswer> {
   return authorizationAnswer(request, redirectUri, await ask(request))
 }
 
+function refusalOfPushed(refusal: AuthorizationServerError, redirectUri: string): Finding {
+  if (refusal.code !== 'client-refused') return refusalOf(pushedAnswer(refusal), redirectUri)
+  const sentence = 'The registration was not looked at: the pushed request was refused for its client'
+  return unknown('redirect-uri', sentence, 'Mend client-authentication first.')
+}
+
 function refusalOf(answer: AuthorizationAnswer, redirectUri: string): Finding {
   const unclear = 'Check --client-id and --redirect-uri, and what the log of the server says.'
+  if (answer.kind === 'unavailable') {
+    const sentence = `The authorization endpoint is out of order (${answer.said})`
+    return error('code-flow', sentence, 'Look again later, and at the log of the server.')
+  }
   if (answer.kind === 'sign-in') return unknown('redirect-uri', 'The server says nothing of the request', unclear)
   if (answer.kind === 'refused') {
     if (answer.about === 'client') {
@@ -148,6 +167,10 @@ function returnedBy(answer: AuthorizationAnswer, request: URL, { server }: Exami
   const { parameters } = answer
   const sent = request.searchParams.get('state')
   const findings: Finding[] = []
+  if (parameters.has('code')) {
+    const fix = 'Let the server ask who is there, unless it knows that by the network.'
+    findings.push(warning('code-flow', 'The server gives a code, and nobody has signed in', fix))
+  }
   if (sent !== null && parameters.get('state') !== sent) {
     findings.push(
       error(
@@ -169,11 +192,18 @@ function returnedBy(answer: AuthorizationAnswer, request: URL, { server }: Exami
   return findings
 }
 
+/** Only a refusal of what is wrong says that it is refused. */
+function unseen(id: FindingId, said: string): Finding {
+  return unknown(id, `This could not be seen, for the server was out of order (${said})`, 'Look again later.')
+}
+
 async function withoutChallenge(examination: Examination, request: URL, redirectUri: string): Promise<Finding> {
   const url = new URL(request)
   url.searchParams.delete('code_challenge')
   url.searchParams.delete('code_challenge_method')
-  if (!isAccepted(await asked(examination, url, redirectUri))) return ok('pkce-required', 'PKCE is required')
+  const answer = await asked(examination, url, redirectUri)
+  if (answer.kind === 'unavailable') return unseen('pkce-required', answer.said)
+  if (!isAccepted(answer)) return ok('pkce-required', 'PKCE is required')
   const fix = 'Require PKCE of this client: a code that is injected is of no use then.'
   return warning('pkce-required', 'The server lets this client do without PKCE', fix)
 }
@@ -181,7 +211,9 @@ async function withoutChallenge(examination: Examination, request: URL, redirect
 async function withPlainChallenge(examination: Examination, request: URL, redirectUri: string): Promise<Finding[]> {
   const url = new URL(request)
   url.searchParams.set('code_challenge_method', 'plain')
-  if (!isAccepted(await asked(examination, url, redirectUri))) return []
+  const answer = await asked(examination, url, redirectUri)
+  if (answer.kind === 'unavailable') return [unseen('pkce-plain', answer.said)]
+  if (!isAccepted(answer)) return []
   return [warning('pkce-plain', 'The server takes PKCE without a hash (plain)', 'Let the server take S256 only.')]
 }
 
@@ -199,6 +231,7 @@ function withRedirectUri(request: URL, redirectUri: string): URL {
 }
 
 function exactness(answer: AuthorizationAnswer, wrong: string): Finding {
+  if (answer.kind === 'unavailable') return unseen('redirect-uri-exact', answer.said)
   if (answer.kind === 'refused') return ok('redirect-uri-exact', 'Redirect URIs are compared character by character')
   const sentence = `The server takes ${wrong}, too`
   const fix = 'Register whole redirect URIs, without patterns: codes can be sent elsewhere.'

@@ -1,4 +1,4 @@
-import { wellKnownOf } from './ask.ts'
+import { type Answer, isUnavailable, wellKnownOf } from './ask.ts'
 import { type Check, type Examination, listIn } from './examination.ts'
 import { error, type Finding, type FindingId, ok, unknown, warning } from './finding.ts'
 
@@ -24,18 +24,31 @@ function allows({ headers }: { headers: Headers }, origin: string): boolean {
   return allowed === '*' || allowed === origin
 }
 
-function refused(id: FindingId, what: string, { headers }: { headers: Headers }, origin: string): Finding {
-  const allowed = headers.get('access-control-allow-origin')
+function refused(id: FindingId, what: string, answer: Answer, origin: string): Finding {
+  if (isUnavailable(answer)) return unseen(id, answer)
+  const allowed = answer.headers.get('access-control-allow-origin')
   const sentence = `Pages of ${origin} cannot read ${what} (Access-Control-Allow-Origin: ${allowed ?? 'missing'})`
   return error(id, sentence, `Allow the origin ${origin} where the client is registered.`)
 }
 
+/** What refuses for want of time often knows nothing of pages. */
+function unseen(id: FindingId, { status }: Answer): Finding {
+  return unknown(id, `What pages may do could not be seen (status ${status})`, 'Look again later.')
+}
+
+/** As discovery does it: a page that cannot read the first answer, or a redirect, does not get to the next. */
 async function metadataFrom({ server, ask }: Examination, origin: string): Promise<Finding> {
-  const [first, second] = wellKnownOf(server.issuer)
-  const found = await ask(first, { headers: { origin } })
-  const answer = found.status === 200 ? found : await ask(second, { headers: { origin } })
-  if (allows(answer, origin)) return ok('cors-metadata', `Pages of ${origin} can read the metadata`)
-  return refused('cors-metadata', 'the metadata', answer, origin)
+  for (const address of wellKnownOf(server.issuer)) {
+    let url: URL | null = address
+    for (let hops = 0; url?.origin === address.origin && hops < 4; hops++) {
+      const answer: Answer = await ask(url, { headers: { origin } })
+      if (!allows(answer, origin)) return refused('cors-metadata', `what is at ${url.pathname}`, answer, origin)
+      if (answer.status === 200) return ok('cors-metadata', `Pages of ${origin} can read the metadata`)
+      const location = answer.headers.get('location')
+      url = location === null ? null : URL.parse(location, url.href)
+    }
+  }
+  return unknown('cors-metadata', 'The metadata were not there any more', 'Look again later.')
 }
 
 /** The simple request that a page sends, about a code that nobody has: an error is a good answer. */
@@ -57,6 +70,7 @@ async function preflightFrom({ options, ask }: Examination, token: URL, origin: 
   if (isLet && (names.includes('dpop') || names.includes('*'))) {
     return ok('cors-preflight', `Pages of ${origin} can send proofs (DPoP)`)
   }
+  if (isUnavailable(answer)) return unseen('cors-preflight', answer)
   const sentence = `Pages of ${origin} cannot send proofs: the preflight of the token endpoint does not allow DPoP`
   const fix = 'Answer OPTIONS with Access-Control-Allow-Origin, and DPoP in Access-Control-Allow-Headers.'
   return options.dpop ? error('cors-preflight', sentence, fix) : warning('cors-preflight', sentence, fix)

@@ -1,6 +1,15 @@
-import { type AuthorizationServer, type Client, clientCredentials, OAuthError, type SourceOptions } from '@keyturn/core'
+import {
+  type AssertionKey,
+  type AuthorizationServer,
+  type Client,
+  type ClientAuthentication,
+  clientCredentials,
+  OAuthError,
+  privateKeyJwt,
+  type SourceOptions,
+} from '@keyturn/core'
 import { type Answer, ask } from './ask.ts'
-import { error, type Finding, type FindingId } from './finding.ts'
+import { error, type Finding, type FindingId, withoutSecrets } from './finding.ts'
 
 /** Whom to look at. What is not given is not looked at. */
 export interface DoctorOptions {
@@ -9,6 +18,10 @@ export interface DoctorOptions {
   clientId?: string | undefined
   /** Default: a public client. */
   clientSecret?: string | undefined
+  /** Of a client that signs who it is (`privateKeyJwt()`). Default: it has no key. */
+  privateKey?: AssertionKey | undefined
+  /** Of a client that proves who it is in yet another way: `tlsClientAuth()`, with the `fetch` that has the certificate. */
+  clientAuthentication?: ClientAuthentication | undefined
   /** As it is registered (RFC 6749 section 3.1.2). */
   redirectUri?: string | undefined
   /** What the client is to ask for (RFC 6749 section 3.3). */
@@ -19,7 +32,7 @@ export interface DoctorOptions {
   dpop?: boolean | undefined
   /** Spent, and the session with it. */
   refreshToken?: string | undefined
-  /** Milliseconds for one request. Default: 10 000. */
+  /** Milliseconds for one request, ten minutes at most. Default: 10 000. */
   timeout?: number | undefined
   /** Default: the platform's. */
   fetch?: typeof fetch | undefined
@@ -39,6 +52,20 @@ export interface Examination {
     'issuer' | 'metadata' | 'discovery' | 'fetch' | 'timeout' | 'allowInsecureRequests' | 'onWarning'
   > & { clientId: string }
   readonly client: Client
+  /** How the client proves who it is; nothing of it of a public client. */
+  readonly credentials: Credentials
+}
+
+export type Credentials = Partial<Pick<SourceOptions, 'clientSecret' | 'clientAuthentication'>>
+
+function credentialsOf({ clientSecret, privateKey, clientAuthentication }: DoctorOptions): Credentials {
+  if (clientAuthentication) return { clientAuthentication }
+  if (privateKey !== undefined) return { clientAuthentication: privateKeyJwt(privateKey) }
+  return clientSecret === undefined ? {} : { clientSecret }
+}
+
+export function isConfidential({ credentials }: Examination): boolean {
+  return Object.keys(credentials).length > 0
 }
 
 /** Looks at one thing; what it rejects with becomes a finding. */
@@ -64,14 +91,18 @@ export function examinationOf(options: DoctorOptions, server: AuthorizationServe
     server,
     source,
     client: clientCredentials(source).client,
+    credentials: credentialsOf(options),
     ask: (url, init = {}) => ask(send, url, init, timeout),
   }
 }
 
 /** What a check finds; a server that does not let it end has something wrong. */
 export async function findingsOf({ id, look }: Check, examination: Examination): Promise<Finding[]> {
+  const { clientSecret = '', refreshToken = '' } = examination.options
+  const secrets = [clientSecret, refreshToken].filter(({ length }) => length > 3)
   try {
-    return await look(examination)
+    const findings = await look(examination)
+    return findings.map((finding) => withoutSecrets(finding, secrets))
   } catch (thrown) {
     if (!(thrown instanceof OAuthError)) throw thrown
     return [error(id, thrown.message, thrown.fix ?? 'Check what answers there.')]

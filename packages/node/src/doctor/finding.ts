@@ -56,6 +56,12 @@ export const warning = (id: FindingId, sentence: string, fix: string): Finding =
 export const error = (id: FindingId, sentence: string, fix: string): Finding => finding('error', id, sentence, fix)
 export const unknown = (id: FindingId, sentence: string, fix: string): Finding => finding('unknown', id, sentence, fix)
 
+/** What was found, without a secret that a server repeats. */
+export function withoutSecrets(finding: Finding, secrets: readonly string[]): Finding {
+  const cleaned = (text: string) => secrets.reduce((rest, secret) => rest.replaceAll(secret, '(not shown)'), text)
+  return { ...finding, sentence: cleaned(finding.sentence), fix: finding.fix && cleaned(finding.fix) }
+}
+
 /** A text that may hold what a server sent, in one line without characters that steer a terminal or turn text around. */
 export function printable(text: string): string {
   return text.slice(0, 500).replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, ' ')

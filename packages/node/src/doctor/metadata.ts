@@ -2,6 +2,7 @@ import { type AuthorizationServer, clientCredentials, OAuthError } from '@keytur
 import { type Answer, ask, objectIn, wellKnownOf } from './ask.ts'
 import { type Check, type DoctorOptions, type Examination, listIn, sourceOptions } from './examination.ts'
 import { error, type Finding, ok, warning } from './finding.ts'
+import { isHere } from './transport.ts'
 
 const ENDPOINTS = ['authorization_endpoint', 'token_endpoint', 'jwks_uri'] as const
 const OTHER_ENDPOINTS = [
@@ -53,13 +54,31 @@ function issuerIn(answer: PromiseSettledResult<Answer>): string | undefined {
   return typeof said === 'string' ? said : undefined
 }
 
+/**
+ * Endpoints on this machine, of a server that is elsewhere: behind a proxy some servers believe to be there, and whoever
+ * is hostile could have requests sent to what runs here. Nothing is to be asked of such a server.
+ */
+export function astray({ issuer }: DoctorOptions, server: AuthorizationServer): Finding[] {
+  if (isHere(new URL(issuer))) return []
+  const addresses = [server, Object(server.mtls_endpoint_aliases)]
+  return [...ENDPOINTS, ...OTHER_ENDPOINTS].flatMap((name) => {
+    const url = addresses.map((members) => urlIn(members[name])).find((parsed) => parsed && isHere(parsed))
+    const fix = `Let the server publish ${name} as others reach it.`
+    return url ? [error('endpoints', `${name} is on this machine (${url.host}), the server is not`, fix)] : []
+  })
+}
+
+function urlIn(value: unknown): URL | null {
+  return typeof value === 'string' ? URL.parse(value) : null
+}
+
 /** Where its endpoints are. */
 export const endpoints: Check = {
   id: 'endpoints',
   async look({ client, server }) {
     const wrong: Finding[] = []
     for (const name of ENDPOINTS) {
-      if (server[name] === undefined && isNeeded(name, server)) {
+      if (!server[name] && isNeeded(name, server)) {
         wrong.push(error('endpoints', `The metadata have no ${name}`, `Let the server publish ${name}.`))
       }
     }
@@ -135,17 +154,24 @@ export const keys: Check = {
     const url = await client.requiredEndpoint('jwks_uri')
     const answer = await get(url)
     const set = answer.status === 200 ? objectIn(answer)?.keys : undefined
-    if (!Array.isArray(set) || set.length === 0) {
-      return [
-        error('keys', `No keys at ${url.href} (status ${answer.status})`, 'Let jwks_uri answer with the public keys.'),
-      ]
-    }
-    if (set.some((key) => ['d', 'k', 'p', 'q'].some((member) => Object.hasOwn(Object(key), member)))) {
+    const published: unknown[] = Array.isArray(set) ? set : []
+    if (published.some((key) => ['d', 'k', 'p', 'q'].some((member) => Object.hasOwn(Object(key), member)))) {
       const fix = 'Take the key out of use now: whoever has it can make tokens. Publish public parts only.'
       return [error('keys', 'A private key is published at jwks_uri', fix)]
     }
-    return [ok('keys', `${set.length === 1 ? 'One key is' : `${set.length} keys are`} published`)]
+    const count = published.filter(canVerify).length
+    if (count === 0) {
+      const sentence = `No keys for signatures at ${url.href} (status ${answer.status})`
+      return [error('keys', sentence, 'Let jwks_uri answer with the public keys.')]
+    }
+    return [ok('keys', `${count === 1 ? 'One key is' : `${count} keys are`} published`)]
   },
+}
+
+/** Whether a key can be one of those that signatures are verified with (RFC 7517 section 4). */
+function canVerify(key: unknown): boolean {
+  const { kty, use } = Object(key)
+  return typeof kty === 'string' && kty !== 'oct' && use !== 'enc'
 }
 
 /** Seconds. */
@@ -155,8 +181,8 @@ const HARMFUL = 60
 /** Whether its clock and this one agree. */
 export const clock: Check = {
   id: 'clock',
-  async look({ client, ask: get }) {
-    const url = (await client.endpoint('jwks_uri')) ?? (await client.requiredEndpoint('token_endpoint'))
+  async look({ server, ask: get }) {
+    const [url] = wellKnownOf(server.issuer) // whatever is wrong with the rest, this was found
     const before = Date.now()
     const { headers } = await get(url)
     // A cache gives the answer of another time (RFC 9111 section 5.1).

@@ -22,15 +22,18 @@ export const proofs: Check = {
 }
 
 async function proven(examination: Examination): Promise<Finding[]> {
-  const { options } = examination
-  const { clientSecret, origin, fetch: send = fetch } = options
+  const { origin, fetch: send = fetch } = examination.options
   const nonces: Headers[] = []
   const watched: typeof fetch = async (...request) => {
     const response = await send(...request)
     if (response.headers.has('dpop-nonce')) nonces.push(response.headers)
     return response
   }
-  const { outcome, error: refusal } = await attempt(examination, { clientSecret, dpop: dpop(), fetch: watched })
+  const { outcome, error: refusal } = await attempt(examination, {
+    ...examination.credentials,
+    dpop: dpop(),
+    fetch: watched,
+  })
   const said = refusal instanceof AuthorizationServerError ? refusal.error : undefined
   if (said === 'use_dpop_nonce') {
     const sentence = nonces.length > 0 ? 'does not take the nonce that it gave' : 'wants a nonce and gives none'
@@ -42,7 +45,11 @@ async function proven(examination: Examination): Promise<Finding[]> {
   }
   if (outcome !== 'known') {
     const why = refusal?.message ?? 'the token endpoint gives tokens to whoever asks'
-    return [unknown('dpop', `Proofs were not tried: ${why}`, 'Mend token-endpoint and client-authentication first.')]
+    const fix =
+      outcome === 'other' && said !== undefined
+        ? 'Try proofs with the grant that this client has.'
+        : 'Mend token-endpoint and client-authentication first.'
+    return [unknown('dpop', `Proofs were not tried: ${why}`, fix)]
   }
   const findings = [
     ok('dpop', 'The server takes proofs'),

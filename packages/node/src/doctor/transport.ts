@@ -29,13 +29,15 @@ function ownAuthority(): string {
   return 'Use a certificate of a known authority, or name yours in NODE_EXTRA_CA_CERTS.'
 }
 
-/** Hosts that can only be this machine (RFC 8252 section 7.3). */
-const LOOPBACK = /^(localhost|.+\.localhost|127(\.\d+){3}|\[::1\])$/
+/** Whether a host can only be this machine (RFC 8252 section 7.3). */
+export function isHere({ hostname }: URL): boolean {
+  return /^(localhost|.+\.localhost|127(\.\d+){3}|\[::1\])$/.test(hostname)
+}
 
 /** The certificate behind an address. */
 export async function transportOf(url: URL, timeout: number): Promise<Finding[]> {
   if (url.protocol !== 'https:') {
-    if (LOOPBACK.test(url.hostname)) return [ok('tls', `${url.origin} is this machine, which needs no TLS`)]
+    if (isHere(url)) return [ok('tls', `${url.origin} is this machine, which needs no TLS`)]
     return [warning('tls', `${url.origin} is not encrypted`, 'Use https, but for development.')]
   }
   try {

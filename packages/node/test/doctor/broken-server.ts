@@ -1,3 +1,4 @@
+import { createServer, type RequestListener } from 'node:http'
 import { type DoctorOptions, diagnose, type Finding } from '@keyturn/node/doctor'
 import type Provider from 'oidc-provider'
 import { onTestFinished } from 'vitest'
@@ -44,6 +45,17 @@ export async function startServer(options: AuthorizationServerOptions = {}): Pro
       changes.push({ path, how, when })
     },
   })
+}
+
+/** A server of our own, where oidc-provider cannot be made to be so hostile. */
+export async function serve(listener: RequestListener): Promise<string> {
+  const server = createServer(listener)
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  onTestFinished(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  return `http://127.0.0.1:${Object(server.address()).port}`
 }
 
 export interface Diagnosis {

@@ -34,6 +34,13 @@ const asked = (change: (query: URLSearchParams) => void) => (server: BreakableSe
 const without = (path: string, header: string) => (server: BreakableServer) =>
   server.change(path, (ctx: Context) => ctx.remove(header))
 
+const codeFirst = (server: BreakableServer) =>
+  server.change('/token', (ctx) => {
+    if (ctx.method !== 'POST') return
+    ctx.status = 400
+    ctx.body = { error: 'invalid_grant' }
+  })
+
 const client = (clientId: string, clientSecret?: string) => ({ given: { clientId, clientSecret } })
 
 interface Broken {
@@ -98,6 +105,27 @@ const table: Broken[] = [
         ctx.body = { keys: [] }
       }),
     fix: /public keys/,
+  },
+  {
+    title: 'keys that verify no signature',
+    wrong: ['error keys'],
+    breaks: (server) =>
+      server.change('/jwks', (ctx) => {
+        ctx.body = { keys: [7, null, 'RSA', {}, { kty: 'RSA', n: 'n', e: 'AQAB', use: 'enc' }] }
+      }),
+    fix: /public keys/,
+  },
+  {
+    title: 'keys at an address that is none',
+    wrong: ['error endpoints', 'error keys'],
+    breaks: metadata({ jwks_uri: 'keys' }),
+    fix: /Use https/,
+  },
+  {
+    title: 'a token endpoint that is null',
+    wrong: ['error endpoints', 'error token-endpoint', 'error cors-token', 'unknown dpop'],
+    breaks: metadata({ token_endpoint: null }),
+    fix: /publish token_endpoint/,
   },
   {
     title: 'a private key among the public ones',
@@ -186,6 +214,79 @@ const table: Broken[] = [
     fix: /Check --client-id/,
   },
   {
+    title: 'a limit on requests, which is no answer to any',
+    wrong: ['unknown pkce-required', 'unknown pkce-plain', 'unknown redirect-uri-exact'],
+    breaks: (server) => {
+      let count = 0
+      server.change('/auth', (ctx) => {
+        count += 1
+        if (count > 1) ctx.status = 429
+      })
+    },
+    fix: /later/,
+  },
+  {
+    title: 'an authorization endpoint that is out of order for a while',
+    wrong: ['unknown pkce-required', 'unknown pkce-plain', 'unknown redirect-uri-exact'],
+    breaks: (server) => {
+      let count = 0
+      location((url) => {
+        count += 1
+        if (count > 1) url.searchParams.set('error', 'temporarily_unavailable')
+      })(server)
+      server.change('/auth', (ctx) => {
+        if (ctx.status >= 400) ctx.status = 503
+      })
+    },
+    fix: /later/,
+  },
+  {
+    title: 'an authorization endpoint that is out of order',
+    wrong: ['error code-flow'],
+    breaks: (server) =>
+      server.change('/auth', (ctx) => {
+        ctx.status = 503
+      }),
+    fix: /log of the server/,
+  },
+  {
+    title: 'a pushed request of somebody with a wrong secret',
+    wrong: ['unknown redirect-uri', 'error client-authentication', 'unknown cors-token', 'unknown dpop'],
+    breaks: metadata({ require_pushed_authorization_requests: true }),
+    given: { clientId: 'web', redirectUri: `${ORIGIN}/web`, clientSecret: 'not the secret of web' },
+    fix: /^Mend client-authentication/,
+  },
+  {
+    title: 'a pushed request with a scope that is refused',
+    wrong: ['warning scope', 'error scope'],
+    breaks: (server) => {
+      metadata({ require_pushed_authorization_requests: true })(server)
+      server.change('/request', (ctx) => {
+        ctx.status = 400
+        ctx.body = { error: 'invalid_scope', error_description: 'no orders for spa' }
+      })
+    },
+    given: { scope: 'openid offline_access orders' },
+    fix: /scopes that this client may have/,
+  },
+  {
+    title: 'a pushed request with a redirect URI that is not registered',
+    wrong: ['error redirect-uri'],
+    breaks: metadata({ require_pushed_authorization_requests: true }),
+    given: { redirectUri: `${ORIGIN}/call-back` },
+    fix: /^Register http:\/\/127\.0\.0\.1:9\/call-back/,
+  },
+  {
+    title: 'a client that is not known, told on a page that repeats what was asked',
+    wrong: ['error client-id', 'error client-authentication', 'unknown dpop'],
+    breaks: (server) =>
+      server.change('/auth', (ctx) => {
+        ctx.body = `<p>Unknown client.</p><a href="${ctx.href.replaceAll('&', '&amp;')}">Try again</a>`
+      }),
+    given: { clientId: 'nobody' },
+    fix: /Check --client-id/,
+  },
+  {
     title: 'a scope that is refused',
     wrong: ['warning scope', 'error scope'],
     breaks: location((url) => {
@@ -205,6 +306,16 @@ const table: Broken[] = [
     wrong: ['warning offline-access'],
     breaks: metadata({ grant_types_supported: ['authorization_code'] }),
     fix: /give refresh tokens/,
+  },
+  {
+    title: 'a code for nobody',
+    wrong: ['warning code-flow'],
+    breaks: location((url) => {
+      if (url.searchParams.get('error') !== 'login_required') return
+      url.searchParams.delete('error')
+      url.searchParams.set('code', 'not-to-be-shown')
+    }),
+    fix: /who is there/,
   },
   {
     title: 'a state that does not come back',
@@ -255,6 +366,30 @@ const table: Broken[] = [
       }),
     ...client('worker', 'a+b secret'),
     fix: /encoding: 'none'/,
+  },
+  {
+    title: 'a secret that has to sign',
+    wrong: ['unknown redirect-uri', 'error client-authentication', 'unknown cors-token', 'unknown dpop'],
+    // oidc-provider does not let this client ask for a code, and says so in words of its own.
+    breaks: (server) =>
+      server.change('/token', (ctx) => {
+        if (Object(ctx.body).error === 'invalid_request') ctx.body = { error: 'unauthorized_client' }
+      }),
+    ...client('worker-secret-jwt', 'a secret that signs, and never travels'),
+    fix: /clientSecretJwt\(\)/,
+  },
+  {
+    title: 'a code that is looked at before the client',
+    wrong: ['unknown client-authentication'],
+    breaks: codeFirst,
+    fix: /^Let the server look at who asks/,
+  },
+  {
+    title: 'a code that is looked at before the secret',
+    wrong: ['unknown redirect-uri', 'unknown client-authentication', 'unknown cors-token'],
+    breaks: codeFirst,
+    ...client('worker', 'not the secret of the worker'),
+    fix: /^Let the server look at who asks/,
   },
   {
     title: 'tokens for whoever asks',
@@ -308,6 +443,17 @@ const table: Broken[] = [
     fix: /token_endpoint|token-endpoint/,
   },
   {
+    title: 'a gateway that is asked too often, and knows nothing of pages',
+    wrong: ['unknown cors-token', 'unknown cors-preflight'],
+    breaks: (server) =>
+      server.change('/token', (ctx) => {
+        if (!ctx.get('origin')) return
+        ctx.status = 429
+        ctx.remove('access-control-allow-origin')
+      }),
+    fix: /later/,
+  },
+  {
     title: 'a web page at the token endpoint',
     wrong: ['error token-endpoint', 'unknown dpop'],
     breaks: (server) => server.fault({ html: true }),
@@ -323,13 +469,13 @@ const table: Broken[] = [
   {
     title: 'a clock that is ten minutes ahead',
     wrong: ['error clock'],
-    breaks: (server) => server.change('/jwks', (ctx) => ctx.set('date', new Date(Date.now() + 600_000).toUTCString())),
+    breaks: (server) => server.change(METADATA, (ctx) => ctx.set('date', new Date(Date.now() + 600_000).toUTCString())),
     fix: /NTP/,
   },
   {
     title: 'a clock that is half a minute behind',
     wrong: ['warning clock'],
-    breaks: (server) => server.change('/jwks', (ctx) => ctx.set('date', new Date(Date.now() - 30_000).toUTCString())),
+    breaks: (server) => server.change(METADATA, (ctx) => ctx.set('date', new Date(Date.now() - 30_000).toUTCString())),
     fix: /NTP/,
   },
   {

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { runNode } from '../../../../examples/playground/test/run-node.ts'
+import { diagnosed } from './broken-server.ts'
 import { type CertificateOptions, certificate } from './certificate.ts'
 
 const DAY = 86_400_000
@@ -83,6 +84,18 @@ test(
   },
   PROCESSES,
 )
+
+test('a fetch that goes its own way is not judged by what is seen on this one', async () => {
+  const { key, cert } = certificate({ until: Date.now() - DAY })
+  const issuer = `https://localhost:${await portOf(createServer({ key, cert }))}`
+  const token_endpoint = `${issuer}/token`
+  const own: typeof fetch = async () => Response.json({ issuer, token_endpoint, grant_types_supported: [] })
+  const { findings } = await diagnosed({ issuer, fetch: own })
+  expect(findings.slice(0, 2)).toMatchObject([
+    { id: 'tls', level: 'unknown', sentence: expect.stringContaining('CERT_HAS_EXPIRED') },
+    { id: 'metadata', level: 'ok' },
+  ])
+})
 
 test(
   'who does not speak TLS, or hangs up, is named',

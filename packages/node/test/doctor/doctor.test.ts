@@ -1,27 +1,15 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { createServer, type RequestListener } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { expect, onTestFinished, test } from 'vitest'
 import { runNode } from '../../../../examples/playground/test/run-node.ts'
-import { type BreakableServer, diagnosed, PAGE, startServer } from './broken-server.ts'
+import { type BreakableServer, diagnosed, ORIGIN, PAGE, serve, startServer } from './broken-server.ts'
 
 const bin = new URL('../../dist/keyturn.js', import.meta.url)
 const PROCESSES = 60_000 // each of these tests starts some
 
 const command = (args: string[], env: NodeJS.ProcessEnv = {}) => runNode(bin, ['doctor', ...args], env).ended
-
-/** A server of our own, where oidc-provider cannot be made to be so hostile. */
-async function serve(listener: RequestListener): Promise<string> {
-  const server = createServer(listener)
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  onTestFinished(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  return `http://127.0.0.1:${Object(server.address()).port}`
-}
 
 async function refreshTokenOf(server: BreakableServer): Promise<string> {
   const response = await fetch(`${server.issuer}/token`, {
@@ -135,6 +123,27 @@ test('a server without OpenID Connect needs no keys, and its metadata may be whe
   expect(findings).toContainEqual(expect.objectContaining({ id: 'cors-metadata', level: 'ok' }))
 })
 
+test('metadata that are at the second address no page finds that cannot read that the first has none', async () => {
+  const issuer = await serve((request, response) => {
+    if (request.url !== '/.well-known/oauth-authorization-server') return response.writeHead(404).end()
+    response.setHeader('access-control-allow-origin', '*')
+    response.end(JSON.stringify({ issuer, token_endpoint: `${issuer}/token` }))
+  })
+  const { findings } = await diagnosed({ issuer, origin: PAGE.origin })
+  expect(findings).toContainEqual(expect.objectContaining({ id: 'cors-metadata', level: 'error' }))
+})
+
+test('metadata that pages reach by a redirect are reached', async () => {
+  const issuer = await serve((request, response) => {
+    if (request.url === '/.well-known/oauth-authorization-server') return response.writeHead(404).end()
+    response.setHeader('access-control-allow-origin', '*')
+    if (request.url !== '/metadata') return response.writeHead(301, { location: '/metadata' }).end()
+    response.end(JSON.stringify({ issuer, token_endpoint: `${issuer}/token` }))
+  })
+  const { findings } = await diagnosed({ issuer, origin: PAGE.origin })
+  expect(findings).toContainEqual(expect.objectContaining({ id: 'cors-metadata', level: 'ok' }))
+})
+
 test('a server that shows a page whatever it is asked tells nothing of the registration', async () => {
   const server = await startServer()
   server.change('/auth', (ctx) => {
@@ -158,9 +167,19 @@ test('pages where people sign in, and an error page for what is not registered, 
   expect(wrong).toEqual(['warning pkce-required', 'warning pkce-plain']) // this server hides its refusals
 })
 
+test('a page to sign in on is no error because the app is named like one', async () => {
+  const app = 'https://errors.example.com'
+  const server = await startServer({ spaOrigins: [app] })
+  server.change('/auth', (ctx) => {
+    if (ctx.status < 400) ctx.redirect(`/login?continue=${encodeURIComponent(ctx.href)}`)
+  })
+  const { findings } = await diagnosed({ issuer: server.issuer, ...PAGE, redirectUri: `${app}/callback`, origin: app })
+  expect(findings).toContainEqual(expect.objectContaining({ id: 'redirect-uri', level: 'ok' }))
+})
+
 test('the time of a cached answer is not taken for now', async () => {
   const server = await startServer()
-  server.change('/jwks', (ctx) => {
+  server.change('/.well-known/openid-configuration', (ctx) => {
     ctx.set('date', new Date(Date.now() - 600_000).toUTCString())
     ctx.set('age', '600')
   })
@@ -173,6 +192,9 @@ test(
     const { code, stdout } = await command(['https://ada:lovelace@login.example.com/'])
     expect([code, stdout]).toEqual([1, expect.stringMatching(/^https:\/\/login\.example\.com\/\n/)])
     expect(stdout).not.toContain('lovelace')
+    for (const scheme of ['https:/', 'https:', ' https://', 'https:\\\\', '', 'web+https://', '//']) {
+      expect((await command([`${scheme}ada:lovelace@login.example.com/`])).stdout).not.toContain('lovelace')
+    }
   },
   PROCESSES,
 )
@@ -256,7 +278,7 @@ test(
       expect(stdout).toMatch(/ok +client-authentication/)
       expect(stdout).not.toContain('web-secret')
     }
-    for (const secret of [['--client-secret=abc123'], ['--refresh-token', 'abc123']]) {
+    for (const secret of [['--client-secret=abc123'], ['--refresh-token', 'abc123'], ['--private-key=abc123']]) {
       const { code, stderr } = await command([...args, ...secret])
       expect([code, stderr]).toEqual([2, expect.stringMatching(/^A secret is no argument/)])
       expect(stderr).not.toContain('abc123')
@@ -275,7 +297,7 @@ test(
       ['https://a.example', '--origin', 'https://app.example/path'],
       ['https://a.example', '--nonsense'],
       ['https://a.example', '--client-id'],
-      ['https://a.example', '--spend-refresh-token'],
+      ['https://a.example', '--spend-refresh-token', '--client-id', 'me'],
       ['https://a.example', '--refresh-token-file', '/nowhere/token'],
       ['https://a.example', '--client-secret-file', '/nowhere/secret'],
     ]
@@ -310,6 +332,30 @@ test(
 )
 
 test(
+  'a reader that has seen enough is no failure, and changes nothing of what was found',
+  async () => {
+    const { issuer } = await startServer()
+    const run = runNode(bin, ['doctor', issuer])
+    run.child.stdout?.destroy()
+    expect(await run.ended).toEqual({ code: 0, stdout: '', stderr: '' })
+  },
+  PROCESSES,
+)
+
+test('any number of milliseconds may be waited for', async () => {
+  const server = await startServer()
+  for (const timeout of [9999.5, Number.POSITIVE_INFINITY]) {
+    expect(await diagnosed({ issuer: server.issuer, ...PAGE, timeout })).toMatchObject({ wrong: [] })
+  }
+})
+
+test('an origin may be given as an address bar shows it', async () => {
+  const server = await startServer()
+  const origin = `${PAGE.origin}/`
+  expect(await diagnosed({ issuer: server.issuer, ...PAGE, origin })).toMatchObject({ wrong: [] })
+})
+
+test(
   'the command has a help, and other words are none',
   async () => {
     const runs = [['--help'], ['doctor', '--help'], [], ['nurse', 'https://a.example']]
@@ -319,6 +365,21 @@ test(
   },
   PROCESSES,
 )
+
+test('a secret that a server puts into a redirect or a header is not shown either', async () => {
+  const server = await startServer()
+  server.change('/auth', (ctx) => {
+    ctx.redirect(`${ORIGIN}/web?error=invalid_request&error_description=the%20secret%20is%20web%2dsecret`)
+  })
+  server.change('/token', (ctx) => ctx.set('access-control-allow-origin', 'web-secret'))
+  const { findings } = await diagnosed({
+    ...{ issuer: server.issuer, clientId: 'web', clientSecret: 'web-secret' },
+    ...{ redirectUri: `${ORIGIN}/web`, origin: ORIGIN },
+  })
+  const said = JSON.stringify(findings)
+  expect(said).toContain('the secret is')
+  expect(said).not.toContain('web-secret')
+})
 
 test('the secret of a request is in none of its answers', async () => {
   const issuer = await serve(async (request, response) => {
