@@ -78,6 +78,8 @@ export class Log {
   readonly sent: Sent[] = []
   readonly calls: Call[] = []
   readonly stored: Stored[] = []
+  /** Whom the store failed to give anything. */
+  readonly unread: { tab: Tab }[] = []
   /** What the store failed to take. */
   readonly unwritten: { tab: Tab; turn: number; at: number }[] = []
   readonly minted: Map<string, Minted> = new Map()

@@ -13,8 +13,8 @@ export interface Surroundings {
   readonly random: () => number
   /** What goes wrong with the next token request. */
   readonly nextFault: () => Fault
-  /** Throws where the store fails to take what is written next. */
-  readonly beforeWrite?: () => void
+  /** Throws where the store fails. */
+  readonly meet?: (operation: 'get' | 'replace') => void
 }
 
 const REDIRECT_URI = 'https://app.example/callback'
@@ -85,12 +85,21 @@ function storeOf(world: Surroundings, self: () => Tab): TokenStore {
     }
   }
   return {
-    get: (key) => around(() => store.get(key)),
+    get: (key) =>
+      around(async () => {
+        try {
+          world.meet?.('get')
+        } catch (error) {
+          log.unread.push({ tab: self() })
+          throw error
+        }
+        return store.get(key)
+      }),
     replace: (key, expected, next) =>
       around(async () => {
         const now = { tab: self(), turn: log.turn, at: performance.now() }
         try {
-          world.beforeWrite?.()
+          world.meet?.('replace')
         } catch (error) {
           log.unwritten.push(now)
           throw error

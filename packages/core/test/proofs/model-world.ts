@@ -10,7 +10,7 @@ export type Step =
   | { do: 'revoke' | 'signIn' | 'crash' | 'wake'; tab: number }
   | { do: 'open' | 'serverRevokes' }
   | { do: 'fault'; fault: keyof typeof faults }
-  | { do: 'storeFails'; times: number }
+  | { do: 'storeFails'; operation: 'get' | 'replace'; times: number }
   | { do: 'elapse' | 'jump'; ms: number }
 
 const MOST_TABS = 4
@@ -23,7 +23,7 @@ export class World {
   readonly #tabs: Tab[] = []
   readonly #surroundings: Surroundings
   #faults: Fault[] = []
-  #storeFails = 0
+  readonly #storeFails = { get: 0, replace: 0 }
 
   constructor(kind: Kind, grace: number, random: () => number) {
     this.kind = kind
@@ -37,9 +37,10 @@ export class World {
       random,
       store: memoryStore(),
       nextFault: () => this.#faults.shift() ?? {},
-      beforeWrite: () => {
-        if (this.#storeFails-- > 0) throw new Error('the disk is full')
-        this.#storeFails = 0
+      meet: (operation) => {
+        if (this.#storeFails[operation] === 0) return
+        this.#storeFails[operation]--
+        throw new Error(`the disk is full (${operation})`)
       },
     }
   }
@@ -67,7 +68,7 @@ export class World {
     if (tab) this.act(tab, step)
     else if (step.do === 'open' && living.length < MOST_TABS) this.open()
     else if (step.do === 'fault') this.#faults.push(faults[step.fault])
-    else if (step.do === 'storeFails') this.#storeFails = step.times
+    else if (step.do === 'storeFails') this.#storeFails[step.operation] = step.times
     else if (step.do === 'elapse') await this.elapse(step.ms)
     else if (step.do === 'jump') {
       await this.turns(1) // nobody sets a clock between a check and its answer
@@ -132,7 +133,7 @@ export class World {
 
   mend(): void {
     this.#faults = []
-    this.#storeFails = 0
+    Object.assign(this.#storeFails, { get: 0, replace: 0 })
   }
 
   async close(): Promise<void> {

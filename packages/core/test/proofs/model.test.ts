@@ -27,7 +27,14 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 6, arbitrary: fc.record({ do: fc.constantFrom('revoke', 'signIn', 'crash', 'wake'), tab }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('open') }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('serverRevokes') }) },
-  { weight: 3, arbitrary: fc.record({ do: fc.constant('storeFails'), times: fc.integer({ min: 1, max: 3 }) }) },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      do: fc.constant('storeFails'),
+      operation: fc.constantFrom('get', 'replace'),
+      times: fc.integer({ min: 1, max: 3 }),
+    }),
+  },
 )
 
 const history = fc.array(fc.tuple(step, fc.nat(4)), { minLength: 5, maxLength: 60 })
