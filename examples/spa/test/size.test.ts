@@ -4,7 +4,7 @@ import { build, type Rolldown } from 'vite'
 import { expect, test } from 'vitest'
 
 /** Bytes, brotli: what a page loads to sign people in, keep a fresh token, call an API and sign out. */
-const LIMIT = 19_300
+const LIMIT = 19_500
 
 // The smallest page that does all of it; every option is known at run time only.
 const pageWith = (strategy = '') => `
@@ -70,7 +70,7 @@ test.each([
   ['fetchUserInfo', 700],
   ['revocationOutbox', 1000],
   ['signOutWhenIdle', 1000],
-  ['handleFrontChannelLogout', 300],
+  ['handleFrontChannelLogout', 400],
   ['authenticatedEvents', 3200],
   ['authenticatedWebSocket', 2600],
 ])('who imports %s pays less than %i bytes for it', async (strategy, limit) => {

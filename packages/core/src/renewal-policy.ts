@@ -1,6 +1,7 @@
 import type { OAuthError } from './errors.ts'
 import { LONGEST_WAIT } from './server-answers.ts'
-import type { Failure } from './session-record.ts'
+import type { Failure, SessionRecord } from './session-record.ts'
+import type { Issued } from './token-set.ts'
 
 /** Milliseconds after a token's issue at which it should be renewed, must be renewed, and is expired. */
 export interface Thresholds {
@@ -63,4 +64,17 @@ export function refusalsAfter(before: number, age: number): number {
 /** Milliseconds after its issue before a token that was refused at once may be renewed. */
 export function renewalDelay(refusals: number): number {
   return refusals === 0 ? 0 : doubled(refusals)
+}
+
+/** Whether what somebody wrote since `before` is newer than `tokenSet`; never where that has rotated the refresh token. */
+export function isOvertaken(
+  now: SessionRecord | undefined,
+  before: SessionRecord,
+  tokenKey: string,
+  { issuedAt, refreshToken = before.refreshToken }: Issued,
+): boolean {
+  const theirs = now?.tokens[tokenKey]
+  // What was there before may look newer, where a clock was set back.
+  const isNew = theirs?.accessToken !== before.tokens[tokenKey]?.accessToken
+  return isNew && Number(theirs?.issuedAt) > issuedAt && refreshToken === before.refreshToken
 }

@@ -9,7 +9,7 @@ import {
 import { completed } from './grant.ts'
 import type { HeldToken } from './held-token.ts'
 import { lostLease, ours, sessionEnded, tokenRejected, unavailable } from './renewal-errors.ts'
-import { forbids, nextFailure, refusalsAfter, renewalDelay } from './renewal-policy.ts'
+import { forbids, isOvertaken, nextFailure, refusalsAfter, renewalDelay } from './renewal-policy.ts'
 import type { SessionCopy } from './session-copy.ts'
 import type { Wanted } from './session-options.ts'
 import { emptyRecord, ended, type SessionEnd, type SessionRecord, succeeded, told } from './session-record.ts'
@@ -155,9 +155,9 @@ async function save(
       session.keep(next)
       return usable(renewal)
     }
-    const { record, held } = session
+    const { record } = session
     if (record?.ended || record?.refreshToken !== before.refreshToken) break
-    if (Number(held.get(tokenKey)?.stored.issuedAt) > tokenSet.issuedAt) return usable(renewal) // ours is the older one
+    if (isOvertaken(record, before, tokenKey, tokenSet)) return usable(renewal)
     next = { ...next, version: session.base.version }
   }
   const { record } = session

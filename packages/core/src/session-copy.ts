@@ -4,7 +4,7 @@ import { HeldToken } from './held-token.ts'
 import { ours } from './renewal-errors.ts'
 import { type Failed, forbids } from './renewal-policy.ts'
 import type { Identity, SessionOptions } from './session-options.ts'
-import { emptyRecord, ended, nextVersion, parseRecord, type SessionRecord } from './session-record.ts'
+import { emptyRecord, ended, isContinued, nextVersion, parseRecord, type SessionRecord } from './session-record.ts'
 import { type TokenStore, versionOf } from './token-store.ts'
 
 /** Milliseconds after which a storage call is given up. */
@@ -38,8 +38,9 @@ export class SessionCopy {
   /** Whether a record of this session was ever seen there, and when the session had begun that was seen last. */
   #owned = false
   #startedAt: number | undefined
-  /** Whether the store has failed to take what is unsaved. */
+  /** Whether the store has failed to take what is unsaved, and the version that was written last, or was to be. */
   #late = false
+  #tried = 0
   /** Numbers what happens to the copy, and the last of it that changed the copy. */
   #step = 0
   #changed = 0
@@ -122,8 +123,10 @@ export class SessionCopy {
    */
   async write(next: SessionRecord): Promise<boolean> {
     const { store, intent } = this
+    const isNote = next.refreshToken === this.#stored
     const record = { ...next, version: nextVersion(next.version) }
     let written = false
+    this.#tried = record.version
     this.#changed = ++this.#step
     try {
       const expected = next.version === 0 ? undefined : next.version
@@ -139,10 +142,11 @@ export class SessionCopy {
     }
     // Somebody signed in or out meanwhile, and writes after this; or it was written over, which is known already.
     const { version } = this.base
-    if (intent !== this.intent || (version !== next.version && version > record.version)) return true
+    const isPast = version !== next.version && (written ? version > record.version : isNote)
+    if (intent !== this.intent || isPast) return true
     if (written) this.unsaved = undefined
     else this.unsaved ??= 'renewal'
-    this.#take(written ? record : next)
+    this.#take(written ? record : { ...next, version })
     return true
   }
 
@@ -166,8 +170,9 @@ export class SessionCopy {
       // Something else may have been asked for meanwhile: nobody acts on this before the store knows of that.
       if (intent !== this.intent) return this.saved.then(() => before)
       if (!record || !this.unsaved) return before
-      // Somebody signed in while this could not be written.
-      const isOver = this.#late && this.#owned && !!before?.startedAt && before.startedAt !== this.#startedAt
+      // Somebody signed in while this could not be written, or it was, and siblings have gone on from there.
+      const isBegun = !!before?.startedAt && !before.ended && before.startedAt !== this.#startedAt
+      const isOver = this.#late && ((this.#owned && isBegun) || isContinued(record, before, this.#tried))
       const next =
         unsaved === 'replacement' ? { ...record, seed: initial?.seed, version: versionOf(found) ?? 0 } : record
       const written = !isOver && (await this.write(next))

@@ -131,16 +131,29 @@ export function succeeded(record: SessionRecord, tokenKey: string, tokenSet: Iss
     claims: tokenSet.claims ?? record.claims,
     key: tokenSet.key,
     lastSuccessAt: issuedAt,
-    startedAt: record.startedAt ?? issuedAt,
+    startedAt: (record.ended ? undefined : record.startedAt) ?? issuedAt,
     refreshTokenExpiresAt:
       tokenSet.refreshTokenExpiresAt ?? (tokenSet.refreshToken ? undefined : record.refreshTokenExpiresAt),
   }
 }
 
-/** What is left of a session that ended: no token, only its story. */
+/**
+ * Whether `found` is the session that began with `record`, from which nothing else has come here since, and was written
+ * as this version or after it.
+ */
+export function isContinued(
+  { startedAt, lastSuccessAt }: SessionRecord,
+  found: SessionRecord | undefined,
+  version: number,
+): boolean {
+  if (!found || found.version < version) return false
+  return startedAt !== undefined && startedAt === lastSuccessAt && startedAt === found.startedAt
+}
+
+/** What is left of a session that ended: no token, only its story, and which one it was. */
 export function ended(record: SessionRecord, end: SessionEnd): SessionRecord {
-  const { version, seed, timeline } = record
-  return told({ format: 1, version, tokens: {}, seed, timeline, ended: end }, 'ended', end.reason, end.at)
+  const { version, seed, timeline, startedAt } = record
+  return told({ format: 1, version, tokens: {}, seed, timeline, startedAt, ended: end }, 'ended', end.reason, end.at)
 }
 
 /** The longest that a token is believed to live, milliseconds. */

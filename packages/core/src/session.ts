@@ -59,8 +59,7 @@ export class Session extends SessionCopy {
   /** Makes what the store holds the copy; a store that fails leaves it as it is. */
   async reload(): Promise<void> {
     try {
-      const { key } = await this.identity()
-      this.#watch(key)
+      this.#watch((await this.identity()).key)
       await this.load()
     } catch (error) {
       this.options.degraded('the token store cannot be read', error)
@@ -230,7 +229,8 @@ export class Session extends SessionCopy {
     guard()
     const held = this.held.get(own.tokenKey)
     if (this.#flights.size) return // what it comes to is written, and after it there is a timer again
-    if (this.unsaved) void settledWithin(this.#retry.begin(), this.save()).then(() => this.#settled())
+    const again = () => this.saved.then(() => this.save())
+    if (this.unsaved) void settledWithin(this.#retry.begin(), again()).then(() => this.#settled())
     else if (held?.until('should')) this.#schedule()
     else if (!this.record?.refreshToken || watched() || (held?.used && held.until('expired'))) this.#renewBehind()
   }

@@ -23,8 +23,10 @@ test('a login that comes back signs in and gives back what the app gave', async 
 test('one URL is exchanged once, with one result, however often and whenever handleCallback() is called', async () => {
   const app = startApp()
   await comeBack(app, {}, 'deep')
+  const replaceUrl = app.page.replaceUrl.bind(app.page)
+  const cleaned = vi.spyOn(app.page, 'replaceUrl').mockImplementation(replaceUrl)
   const atOnce = Array.from({ length: 10 }, () => app.auth.handleCallback())
-  await new Promise((done) => setTimeout(done, 0))
+  while (cleaned.mock.calls.length === 0) await new Promise((resolve) => setImmediate(resolve))
   const inBetween = app.auth.handleCallback()
   expect(await Promise.all([...atOnce, inBetween])).toEqual(Array(11).fill({ appState: 'deep' }))
   expect(app.server.tokenRequests).toHaveLength(1)

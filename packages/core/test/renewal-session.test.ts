@@ -357,6 +357,7 @@ test('what is issued after a sign-out that could not be stored takes the place o
   const { store, trouble, record } = troubledStore()
   const source = password({ ...sourceAt(server, { store }).options, ...USER })
   const first = await source.getAccessToken()
+  await elapse(SECOND)
   trouble.get = trouble.replace = trouble.lock = 'throws'
   server.always({ status: 503 }, 'revocation')
   await source.revoke()

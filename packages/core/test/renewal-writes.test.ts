@@ -8,6 +8,7 @@ import {
   movedTime,
   outcome,
   SECOND,
+  setClock,
   settled,
   sourceAt,
   troubledStore,
@@ -174,6 +175,62 @@ test('who signs in while the store fails keeps what a renewal brings, though oth
   const stored = await store.get(JSON.stringify([server.issuer, 'client', 'person', 'default']))
   expect(Object.values(stored?.tokens ?? {})).toMatchObject([{ accessToken: renewed }])
   expect(server.reuses).toEqual([])
+})
+
+/** A sign-in whose write is answered after more than the five seconds for which a store is waited for, and a sibling. */
+async function lateSignIn() {
+  const server = testAuthorizationServer()
+  const { store } = troubledStore()
+  const { options } = sourceAt(server, { store })
+  const kind = { name: 'person', oneSession: true, asksAgain: false }
+  const nobody = () => Promise.reject(new LoginRequiredError('login-required', 'Nobody is there'))
+  const replace = store.replace.bind(store)
+  const late: typeof replace = async (key, expected, next) => {
+    const replaced = await replace(key, expected, next)
+    await new Promise((resolve) => setTimeout(resolve, 6 * SECOND))
+    return replaced
+  }
+  const slow = vi.spyOn(store, 'replace').mockImplementationOnce(late)
+  const [mine, theirs] = [1, 2].map(() => new TokenManager(nobody, options, kind)) as [TokenManager, TokenManager]
+  theirs.subscribe(() => {})
+  const issuedAt = Date.now()
+  const refreshToken = server.newRefreshToken()
+  const signedIn = { accessToken: 'a', tokenType: 'Bearer', issuedAt, expiresAt: issuedAt + HOUR, refreshToken }
+  const begun = Object(mine).begin(signedIn)
+  await turns()
+  expect(slow).toHaveBeenCalledOnce()
+  return { server, mine, theirs, begun }
+}
+
+test('a sign-in whose write is answered too late does not undo what siblings have renewed since', async () => {
+  const { server, mine, theirs, begun } = await lateSignIn()
+  const renewed = await theirs.getAccessToken({ rejectedToken: 'a' })
+  expect(server.accepts(renewed)).toBe(true)
+  await elapse(MINUTE)
+  await begun
+  expect(await theirs.getAccessToken()).toBe(renewed)
+  expect(await mine.getAccessToken()).toBe(renewed)
+  await elapse(HOUR, 10 * SECOND)
+  expect(server.accepts(await mine.getAccessToken())).toBe(true)
+  expect(server.reuses).toEqual([])
+})
+
+test('a sign-in whose write is answered too late is not begun again by that, where somebody has signed out since', async () => {
+  const { mine, theirs, begun } = await lateSignIn()
+  await theirs.revoke()
+  await elapse(MINUTE)
+  await begun
+  expect(mine.session).toMatchObject({ status: 'signedOut', ended: { reason: 'signed-out', origin: 'another' } })
+  expect(theirs.session).toMatchObject({ status: 'signedOut' })
+})
+
+test('what was renewed is kept where the clock was set back meanwhile and somebody noted something beside it', async () => {
+  const { server, source, rejectedToken, change, record } = await session()
+  setClock(-HOUR)
+  server.next([{ meanwhile: () => change((stored) => stored) }])
+  const renewed = await source.getAccessToken({ rejectedToken })
+  expect(renewed).not.toBe(rejectedToken)
+  expect(await record()).toMatchObject({ tokens: { '[[],[],[]]': { accessToken: renewed } } })
 })
 
 test('who signed in while the store failed hears of a sign-out later', async () => {

@@ -184,7 +184,7 @@ test('after a token response nothing is left of what stood in the way', () => {
     claims: { sub: 'bob' },
     refusals: 2,
     lastSuccessAt: ISSUED + 10,
-    startedAt: 1,
+    startedAt: ISSUED + 10,
     timeline: whole.timeline,
   })
 })
@@ -199,13 +199,14 @@ test('what a token response leaves out stays, but for tokens that are over by th
   expect(Object.keys(early.tokens)).toEqual(['c', 'a', 'b'])
 })
 
-test('of a session that ended there is left whose it was, its story and its end, but no token', () => {
+test('of a session that ended there is left which and whose it was, its story and its end, but no token', () => {
   const end = { reason: 'refused', origin: 'server', error: 'invalid_grant', lastSuccessAt: 4, at: 9 } as const
   expect(ended(whole, end)).toEqual({
     format: 1,
     version: 5,
     tokens: {},
     seed: 'hash',
+    startedAt: 1,
     ended: end,
     timeline: [...whole.timeline, { at: 9, event: 'ended', detail: 'refused' }],
   })

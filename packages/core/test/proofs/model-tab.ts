@@ -15,6 +15,8 @@ export interface Surroundings {
   readonly nextFault: () => Fault
   /** Throws where the store fails. */
   readonly meet?: (operation: 'get' | 'replace') => void
+  /** Milliseconds until what was written is answered. */
+  readonly dawdles?: () => number
 }
 
 const REDIRECT_URI = 'https://app.example/callback'
@@ -105,8 +107,11 @@ function storeOf(world: Surroundings, self: () => Tab): TokenStore {
           throw error
         }
         const replaced = await store.replace(key, expected, next)
+        const late = world.dawdles?.() ?? 0
+        if (late > 0) log.unwritten.push(now)
         // What waits to be revoked is no session.
         if (replaced && !key.includes('revocations')) log.stored.push({ ...now, record: next && structuredClone(next) })
+        if (late > 0) await new Promise((resolve) => setTimeout(resolve, late))
         return replaced
       }),
     lock: (key, critical, duration) =>

@@ -10,7 +10,7 @@ export type Step =
   | { do: 'revoke' | 'signIn' | 'crash' | 'wake'; tab: number }
   | { do: 'open' | 'serverRevokes' }
   | { do: 'fault'; fault: keyof typeof faults }
-  | { do: 'storeFails'; operation: 'get' | 'replace'; times: number }
+  | { do: 'storeFails'; operation: 'get' | 'replace' | 'late'; times: number }
   | { do: 'elapse' | 'jump'; ms: number }
 
 const MOST_TABS = 4
@@ -23,7 +23,7 @@ export class World {
   readonly #tabs: Tab[] = []
   readonly #surroundings: Surroundings
   #faults: Fault[] = []
-  readonly #storeFails = { get: 0, replace: 0 }
+  readonly #storeFails = { get: 0, replace: 0, late: 0 }
 
   constructor(kind: Kind, grace: number, random: () => number) {
     this.kind = kind
@@ -37,6 +37,11 @@ export class World {
       random,
       store: memoryStore(),
       nextFault: () => this.#faults.shift() ?? {},
+      dawdles: () => {
+        if (this.#storeFails.late === 0) return 0
+        this.#storeFails.late = 0 // two of them may take longer than a lease
+        return 6000
+      },
       meet: (operation) => {
         if (this.#storeFails[operation] === 0) return
         this.#storeFails[operation]--
@@ -133,7 +138,7 @@ export class World {
 
   mend(): void {
     this.#faults = []
-    Object.assign(this.#storeFails, { get: 0, replace: 0 })
+    Object.assign(this.#storeFails, { get: 0, replace: 0, late: 0 })
   }
 
   async close(): Promise<void> {
