@@ -1,6 +1,6 @@
-import { mkdirSync, readFileSync, realpathSync, unwatchFile, watch, watchFile } from 'node:fs'
+import { mkdirSync, readFileSync, unwatchFile, watch, watchFile } from 'node:fs'
 import { basename, dirname } from 'node:path'
-import { readText } from './atomic-file.ts'
+import { locate, readText } from './atomic-file.ts'
 
 /** One write makes several events; they are looked at together, milliseconds. */
 const DEBOUNCE = 20
@@ -110,7 +110,7 @@ function watchPath(path: string, changed: () => void): () => void {
 
 function located(path: string): string {
   try {
-    return realpathSync(path)
+    return locate(path)
   } catch {
     return path
   }
