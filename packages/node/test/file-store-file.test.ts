@@ -84,6 +84,22 @@ test('a symbolic link to a file that is not there yet is written through, and it
   unwatch?.()
 })
 
+test('a watcher goes on when the folder is removed and made anew', async () => {
+  const file = join(folder, 'app', 'tokens.json')
+  await fileStore(file).replace('alice', undefined, record(1))
+  const told = vi.fn()
+  const unwatch = fileStore(file).watch?.('alice', told)
+  await new Promise((resolve) => setTimeout(resolve, 400))
+  for (const version of [2, 3]) {
+    told.mockClear()
+    rmSync(join(folder, 'app'), { recursive: true })
+    await vi.waitFor(() => expect(told).toHaveBeenCalledOnce(), 4_000)
+    await fileStore(file).replace('alice', undefined, record(version))
+    await vi.waitFor(() => expect(told).toHaveBeenCalledTimes(2), 4_000)
+  }
+  unwatch?.()
+}, 20_000)
+
 test('who reads while another writes sees a whole record', async () => {
   const [writer, reader] = [fileStore(path), fileStore(path)]
   const long = (version: number) => record(version, `${version % 10}`.repeat(20_000))
