@@ -58,6 +58,7 @@ const layers: Record<number, string[]> = {
     'revocation.ts',
     'revocation-outbox.ts',
     'session.ts',
+    'save-retry.ts',
     'session-snapshot.ts',
     'listeners.ts',
     'warnings.ts',

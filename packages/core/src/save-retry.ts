@@ -14,6 +14,11 @@ export class SaveRetry {
     return Math.max(0, this.#at - now)
   }
 
+  /** Whether it has been tried for a minute. */
+  get isOld(): boolean {
+    return this.#delay === LAST
+  }
+
   /** It is tried now. Returns how long that may take, milliseconds. */
   begin(): number {
     this.#at = undefined

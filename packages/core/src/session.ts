@@ -104,12 +104,13 @@ export class Session extends SessionCopy {
     return [here, stored].filter((record) => record !== undefined)
   }
 
+  /** Stops timers and channels; what is not saved is tried again at once, and for a minute: with it a session would end. */
   dispose(): void {
     this.#disposed = true
-    this.#kept?.end()
-    clearTimeout(this.#timer)
     this.#unwatch?.()
     this.#unwatch = undefined
+    clearTimeout(this.#timer)
+    if (this.unsaved) this.#act()
   }
 
   #looked(): void {
@@ -158,25 +159,24 @@ export class Session extends SessionCopy {
 
   async #renewed(key: string, renewal: Renewal): Promise<HeldToken> {
     const { store, options } = this
-    const { isCurrent } = renewal
     const alone = (more?: Partial<Renewal>) => this.#alone(() => renew({ ...renewal, ...more }))
     if (store === undefined) return alone()
-    const under = (lease: Lease) => ({ isMine: () => isCurrent() && lease.valid() })
+    const under = (lease: Lease) => ({ isMine: () => renewal.isCurrent() && lease.valid() })
     const { promise, resolve } = Promise.withResolvers<HeldToken>()
     const critical = async (lease: Lease) => {
+      const renewed = renew({ ...renewal, ...under(lease) })
+      await renewed.catch(() => {}) // it is the outcome for the callers too
       // Who has the lock next must not find a refresh token that was spent …
-      try {
-        const held = await renew({ ...renewal, ...under(lease) })
-        if (!this.holdsSpent) return held
-        resolve(held)
+      while (this.holdsSpent && lease.valid()) {
+        resolve(renewed)
         const { over, end } = pauseFor(3 * options.client.timeout)
         this.#kept = { lease, end }
         await over // … because the store could not take the next one (R12)
         this.#kept = undefined
-        return held
-      } finally {
-        if (!isCurrent()) await this.saved // … and dropped because its session is over
+        await this.#last // whoever renews under it
       }
+      if (!renewal.isCurrent()) await this.saved // … or dropped because its session is over
+      return renewed
     }
     try {
       if (this.#kept?.lease.valid()) return await alone(under(this.#kept.lease))
@@ -219,7 +219,7 @@ export class Session extends SessionCopy {
     else if (held && this.record?.refreshToken)
       delay = Math.max(held.until('should'), this.retryAt(own.tokenKey) - Date.now())
     else if (held && !asksAgain) delay = held.until('expired')
-    if (delay === Number.POSITIVE_INFINITY || this.#disposed) return
+    if (delay === Number.POSITIVE_INFINITY || (this.#disposed && (!this.unsaved || this.#retry.isOld))) return
     this.#timer = timerBehind(() => this.#act(), Math.min(delay + 1, 2 ** 31 - 1))
   }
 

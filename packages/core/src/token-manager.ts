@@ -127,7 +127,7 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
     return story.sort((one, other) => one.at - other.at)
   }
 
-  /** Stops timers and channels. */
+  /** Stops timers and channels; what the store could not take is tried again at once, and for a minute. */
   async [Symbol.asyncDispose](): Promise<void> {
     for (const part of [this.#revocations, ...this.#sessions()]) part.dispose?.()
   }

@@ -257,7 +257,140 @@ test('who could not write waits for nobody when it needs the lock again', async 
   expect(server.tokenRequests()).toHaveLength(3)
 })
 
-test('a lock that is kept for what could not be written is given back after the lease, and when all is over', async () => {
+test('what could not be written is written before its lock is given back for another renewal', async () => {
+  const { server, source, token, fails, store, key } = await unwritten()
+  const found = vi.fn(async () => (await store.get(key()))?.refreshToken)
+  const next = store.lock(key(), found, HOUR)
+  const before = (await store.get(key()))?.refreshToken
+  fails.mockRestore()
+  const renewed = await settled(source.getAccessToken({ rejectedToken: token }), SECOND)
+  expect(server.accepts(renewed.value as string)).toBe(true)
+  expect(found).toHaveBeenCalledOnce()
+  expect(await next).not.toBe(before)
+  expect(server.reuses).toEqual([])
+})
+
+test('a lock is kept for what could not be written though the renewal has given nobody a token', async () => {
+  const { server, source, rejectedToken, options, store } = await session()
+  const replace = store.replace.bind(store)
+  const fails = vi.spyOn(store, 'replace').mockImplementation(async (key, expected, next) => {
+    if (next?.sending !== undefined) return replace(key, expected, next)
+    throw new Error('the disk is full')
+  })
+  // The server rotates, and issues once more what the API has refused.
+  server.next([{ change: (body) => ({ ...body, access_token: rejectedToken }) }])
+  expect((await outcome(source.getAccessToken({ rejectedToken }))).error).toMatchObject({ code: 'token-rejected' })
+  const asked = refreshToken(options).getAccessToken({ rejectedToken })
+  await elapse(SECOND / 2)
+  expect(server.tokenRequests()).toHaveLength(2)
+  fails.mockRestore()
+  await settled(
+    asked.catch(() => {}),
+    MINUTE,
+  )
+  expect(server.reuses).toEqual([])
+})
+
+test('what is renewed from memory is not lost to a write of what was there before, for the store works again meanwhile', async () => {
+  const { server, source, other, token, rejectedToken, fails, trouble } = await unwritten()
+  trouble.get = 'throws'
+  server.next([{ delay: 3 * SECOND }])
+  const renewing = source.getAccessToken({ rejectedToken: token })
+  await elapse(SECOND / 2)
+  expect(server.tokenRequests()).toHaveLength(3)
+  trouble.get = undefined
+  fails.mockRestore()
+  const asked = other.getAccessToken({ rejectedToken })
+  const renewed = (await settled(renewing, MINUTE)).value
+  expect((await settled(asked, MINUTE)).value).toBe(renewed)
+  expect(server.tokenRequests()).toHaveLength(3)
+  expect((await outcome(source.getAccessToken({ rejectedToken: renewed }))).error).toBeUndefined()
+  expect(server.reuses).toEqual([])
+})
+
+test('a slow write of what was there before a renewal does not undo what that could not write', async () => {
+  const server = testAuthorizationServer()
+  const { store } = troubledStore()
+  let news = () => {}
+  vi.spyOn(store, 'watch').mockImplementation((_, listener) => {
+    news = listener
+    return () => {}
+  })
+  const { options } = sourceAt(server, { store })
+  const source = refreshToken({ ...options, refreshToken: server.newRefreshToken() })
+  const rejectedToken = await source.getAccessToken()
+  await elapse(MINUTE)
+  const replace = store.replace.bind(store)
+  let writes = 0
+  const fails = vi.spyOn(store, 'replace').mockImplementation(async (...written) => {
+    const isFirst = ++writes === 1 // the journal
+    if (isFirst || written[2]?.sending === undefined) throw new Error('the disk is full')
+    await new Promise((resolve) => setTimeout(resolve, 2 * SECOND))
+    return replace(...written)
+  })
+  server.next([{ delay: 1.5 * SECOND }])
+  const renewing = source.getAccessToken({ rejectedToken })
+  await elapse(SECOND / 4)
+  news() // sets the timer for what is not saved
+  const token = (await settled(renewing, MINUTE)).value
+  await elapse(MINUTE)
+  fails.mockRestore()
+  expect(await source.getAccessToken()).toBe(token)
+  const renewed = await settled(source.getAccessToken({ rejectedToken: token }), MINUTE)
+  expect(server.accepts(`${renewed.value}`)).toBe(true)
+  expect(server.reuses).toEqual([])
+})
+
+test.each([0, 1])(
+  'a lock that is kept is not given back while its holder renews once more, nor where the store fails again (%i times)',
+  async (times) => {
+    const { server, source, other, token, fails, store } = await unwritten()
+    fails.mockRestore()
+    const replace = store.replace.bind(store)
+    let failures = 0
+    vi.spyOn(store, 'replace').mockImplementation(async (...written) => {
+      if (written[2]?.sending === undefined && failures++ < times) throw new Error('the disk is full')
+      const replaced = await replace(...written)
+      Object(source).wake() // as a store does that tells of every change
+      return replaced
+    })
+    server.next([{ delay: 3 * SECOND }])
+    const renewing = source.getAccessToken({ rejectedToken: token })
+    await turns(5)
+    const asked = other.getAccessToken({ rejectedToken: token })
+    const renewed = (await settled(renewing, MINUTE)).value
+    expect((await settled(asked, MINUTE)).value).toBe(renewed)
+    expect([server.tokenRequests().length, server.reuses]).toEqual([3, []])
+  },
+)
+
+test('what a source could not write it writes though it is disposed of, for a minute', async () => {
+  const { server, source, other, rejectedToken, token, fails } = await unwritten()
+  await source[Symbol.asyncDispose]()
+  const asked = other.getAccessToken({ rejectedToken })
+  await elapse(2 * SECOND)
+  fails.mockRestore()
+  expect((await settled(asked, MINUTE)).value).toBe(token)
+  expect(server.tokenRequests()).toHaveLength(2)
+
+  const never = await unwritten()
+  await never.source[Symbol.asyncDispose]()
+  await elapse(2 * MINUTE, SECOND)
+  const tries = never.fails.mock.calls.length
+  await elapse(HOUR, MINUTE)
+  expect(never.fails.mock.calls.length).toBe(tries)
+})
+
+test('a source that is disposed of writes at once what it could not, once the store works again', async () => {
+  const { source, fails, record } = await unwritten()
+  const before = (await record())?.refreshToken
+  fails.mockRestore()
+  await source[Symbol.asyncDispose]()
+  await turns()
+  expect((await record())?.refreshToken).not.toBe(before)
+})
+
+test('a lock that is kept for what could not be written is given back after the lease', async () => {
   const { source, store, key } = await unwritten()
   const entered = vi.fn(async () => {})
   void store.lock(key(), entered, HOUR)
@@ -265,12 +398,6 @@ test('a lock that is kept for what could not be written is given back after the 
   expect(entered).not.toHaveBeenCalled()
   await elapse(2 * SECOND)
   expect(entered).toHaveBeenCalledOnce()
-
-  const later = await unwritten()
-  await later.source[Symbol.asyncDispose]()
-  void later.store.lock(later.key(), entered, HOUR)
-  await turns(5)
-  expect(entered).toHaveBeenCalledTimes(2)
   await source[Symbol.asyncDispose]()
 })
 

@@ -1,6 +1,6 @@
-import { existsSync, renameSync, rmSync, type Stats, statSync } from 'node:fs'
-import { open, readdir, readFile, realpath, rm, stat, writeFile } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
+import { existsSync, lstatSync, readlinkSync, realpathSync, renameSync, rmSync, type Stats, statSync } from 'node:fs'
+import { open, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { StoreError } from '@keyturn/core'
 import { errorCode, isPassing } from './file-error.ts'
@@ -16,14 +16,15 @@ const STAGED = /^\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.next$/
 /** No writer takes as long: a lock that is older was taken over, milliseconds. */
 const LEFT_BEHIND = 300_000
 
-/** Where the file really is: writing must not replace a symbolic link, and all its users must lock the same. */
-export async function locate(path: string): Promise<string> {
+/** Where the file really is, or will be: writing must not replace a symbolic link, and all its users must lock the same. */
+export function locate(path: string): string {
   try {
-    return await realpath(path)
+    return realpathSync.native(path)
   } catch (error) {
-    if (errorCode(error) === 'ENOENT') return path
-    throw error
+    if (errorCode(error) !== 'ENOENT') throw error
   }
+  const isLink = lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink()
+  return isLink ? locate(resolve(locate(dirname(path)), readlinkSync(path))) : path
 }
 
 /** The text of a file; none where there is no file. */

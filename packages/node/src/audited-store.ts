@@ -1,9 +1,18 @@
 import { createHash } from 'node:crypto'
-import type { StoredRecord, StoredToken, TimelineEvent, TokenStore } from '@keyturn/core'
+import type { StoredRecord, TimelineEvent, TokenStore } from '@keyturn/core'
 import { isAnybodyListening, publish, type SessionEvent } from './audit-events.ts'
 
 /** What passes by itself, of the codes that a failure can have. */
-const PASSING = new Set(['network', 'timeout', 'server-error', 'throttled', 'busy', 'storage', 'invalid-response'])
+const PASSING = new Set([
+  'network',
+  'timeout',
+  'server-error',
+  'throttled',
+  'busy',
+  'storage',
+  'invalid-response',
+  'callback-failed',
+])
 
 /**
  * A store that tells of what is written to it on the channels of `node:diagnostics_channel` (`AuditEvents`): tokens that
@@ -100,7 +109,7 @@ function listIn(text: string): unknown[] {
 
 /** The token that is new in `next`. */
 function tokenOf(before: StoredRecord | undefined, next: StoredRecord) {
-  const known = new Set(Object.values<StoredToken>(Object(before?.tokens)).map((token) => token.accessToken))
+  const known = new Set(Object.values(Object(before?.tokens)).map((token) => Object(token).accessToken))
   const token = Object.values(next.tokens).find(({ accessToken }) => !known.has(accessToken))
   return {
     scope: token?.scope,

@@ -4,8 +4,10 @@ import { errorCode, fileError, isPassing } from './file-error.ts'
 import { removedAtExit } from './held-locks.ts'
 import { free, type Hold } from './lease.ts'
 
-/** No lock is taken for one that was left behind sooner than this, milliseconds. */
-const SHORTEST_STALE = 2_000
+/** How long a lock is left alone at least, milliseconds: one that has just been made does not say yet until when it holds. */
+const SHORTEST = 2_000
+/** And at most. */
+const LONGEST = 600_000
 /** How often in a row Windows may refuse a folder for no lasting reason. */
 const PATIENCE = 40
 
@@ -16,16 +18,15 @@ export interface FileHold extends Hold {
 }
 
 /**
- * Waits for the lock that the folder `directory` stands for, and takes it. One whose holder has had it for longer than
- * `duration` milliseconds is taken over; a holder never prolongs it.
+ * Waits for the lock that the folder `directory` stands for, and takes it for `duration` milliseconds. One whose holder
+ * has had it for longer than it said is taken over; a holder never prolongs it.
  */
 export async function acquire(directory: string, duration: number): Promise<FileHold> {
-  const stale = Math.max(duration, SHORTEST_STALE)
   for (let attempt = 0, refusals = 0; ; attempt++) {
     try {
       const hold = take(directory, duration)
       if (hold !== undefined) return hold
-      if (await removeStale(directory, stale)) continue
+      if (await removeStale(directory)) continue
       refusals = 0
     } catch (error) {
       if (!isPassing(error) || ++refusals > PATIENCE) throw fileError(error, directory)
@@ -44,8 +45,9 @@ function take(directory: string, duration: number): FileHold | undefined {
     if (errorCode(error) === 'EEXIST') return undefined
     throw error
   }
-  // Its age is told by this machine's clock: a file server's can be another.
-  utimesSync(directory, startedOn / 1_000, startedOn / 1_000)
+  // Until when it holds, less what every lock is left alone; by this machine's clock, for a file server's can be another.
+  const until = startedOn + Math.min(Math.max(duration, SHORTEST), LONGEST) - SHORTEST
+  utimesSync(directory, until / 1_000, until / 1_000)
   let mtime = mtimeOf(directory)
   const isOurs = () => mtime !== undefined && mtimeOf(directory) === mtime
   const release = () => {
@@ -61,19 +63,19 @@ function take(directory: string, duration: number): FileHold | undefined {
 }
 
 /**
- * Removes a lock that is older than `stale` milliseconds; tells whether it did. One process at a time goes through this
- * door: of two that both saw the old lock, the second would remove what the first has just taken.
+ * Removes a lock whose time is over; tells whether it did. One process at a time goes through this door: of two that both
+ * saw the old lock, the second would remove what the first has just taken.
  */
-async function removeStale(directory: string, stale: number): Promise<boolean> {
-  if (!isStale(directory, stale)) return false
+async function removeStale(directory: string): Promise<boolean> {
+  if (!isStale(directory)) return false
   const door = `${directory}.door`
-  const entered = take(door, SHORTEST_STALE)
+  const entered = take(door, SHORTEST)
   if (entered === undefined) {
-    if (isStale(door, SHORTEST_STALE)) remove(door)
+    if (isStale(door)) remove(door)
     return false
   }
   try {
-    if (!entered.valid() || !isStale(directory, stale)) return false
+    if (!entered.valid() || !isStale(directory)) return false
     remove(directory)
     return true
   } finally {
@@ -89,10 +91,12 @@ function remove(directory: string): void {
   }
 }
 
-/** In the future is stale too: the clock was set back, and nobody may wait until it is there again. */
-function isStale(directory: string, stale: number): boolean {
+/** Far in the future is stale too: the clock was set back, and nobody may wait until it is there again. */
+function isStale(directory: string): boolean {
   const mtime = mtimeOf(directory)
-  return mtime !== undefined && Math.abs(Date.now() - mtime) > stale
+  if (mtime === undefined) return false
+  const over = Date.now() - mtime
+  return over > SHORTEST || over < -LONGEST
 }
 
 /** Never throws; `undefined` where there is nothing to see. */

@@ -143,7 +143,7 @@ export function fileStore(path: string, options: FileStoreOptions = {}): TokenSt
   /** Does `act` where the file really is; whatever fails is a `StoreError`. */
   async function located<T>(act: (target: string) => Promise<T>): Promise<T> {
     try {
-      return await act(await locate(file))
+      return await act(locate(file))
     } catch (error) {
       throw fileError(error, file)
     }

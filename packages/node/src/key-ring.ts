@@ -25,6 +25,7 @@ export class KeyRing {
   readonly #ask: (() => Promise<StoreKeys>) | undefined
   readonly #asksAgain: boolean
   #ciphers: Promise<Ciphers> | undefined
+  #again: Promise<Ciphers> | undefined
 
   constructor(key?: KeyList | (() => KeyList | Promise<KeyList>)) {
     this.#ask = key === undefined ? undefined : asking(key)
@@ -67,11 +68,18 @@ export class KeyRing {
     }
   }
 
-  /** A function may have other keys by now. */
+  /** A function may have other keys by now; where it fails, those that are known stay. */
   async #askedAgain(ask: () => Promise<StoreKeys>, known: Ciphers): Promise<Ciphers> {
     if (!this.#asksAgain) return known
-    if ((await this.#ciphers) === known) this.#ciphers = undefined
-    return this.#all(ask)
+    const ciphers = await this.#all(ask)
+    if (ciphers !== known) return ciphers
+    this.#again ??= ciphersOf(ask).finally(() => {
+      this.#again = undefined
+    })
+    const again = this.#again
+    const asked = await again
+    this.#ciphers = again
+    return asked
   }
 }
 

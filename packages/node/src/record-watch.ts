@@ -1,6 +1,6 @@
-import { mkdirSync, readFileSync, realpathSync, unwatchFile, watch, watchFile } from 'node:fs'
+import { mkdirSync, readFileSync, statSync, unwatchFile, watch, watchFile } from 'node:fs'
 import { basename, dirname } from 'node:path'
-import { readText } from './atomic-file.ts'
+import { locate, readText } from './atomic-file.ts'
 
 /** One write makes several events; they are looked at together, milliseconds. */
 const DEBOUNCE = 20
@@ -93,24 +93,42 @@ function watchPath(path: string, changed: () => void): () => void {
     close = () => unwatchFile(path, changed)
   }
   try {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
-    const watcher = watch(dirname(path), { persistent: false }, (_, name) => {
+    const folder = dirname(path)
+    mkdirSync(folder, { recursive: true, mode: 0o700 })
+    const watched = inodeOf(folder)
+    const watcher = watch(folder, { persistent: false }, (_, name) => {
       if (name === null || name === basename(path)) changed()
+      // A folder that is gone tells of nothing any more, also when there is another of its name.
+      if (inodeOf(folder) !== watched) giveUp()
     })
-    close = () => watcher.close()
-    watcher.on('error', () => {
+    let isGivenUp = false
+    const giveUp = () => {
+      if (isGivenUp) return
+      isGivenUp = true
       watcher.close()
       poll()
-    })
+      changed()
+    }
+    close = () => watcher.close()
+    watcher.on('error', giveUp)
   } catch {
     poll()
   }
   return () => close()
 }
 
+/** Never throws; `undefined` where there is nothing to see. */
+function inodeOf(folder: string): number | undefined {
+  try {
+    return statSync(folder, { throwIfNoEntry: false })?.ino
+  } catch {
+    return undefined
+  }
+}
+
 function located(path: string): string {
   try {
-    return realpathSync(path)
+    return locate(path)
   } catch {
     return path
   }

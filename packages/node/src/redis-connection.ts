@@ -37,10 +37,11 @@ export class RedisConnection {
   }
 
   /**
-   * What the script returns; rejects with a `StoreError`. The client may still deliver what was given up: `late` is told
-   * what came of it. A script only names keys of one slot, and goes to the primary, where what was written is seen.
+   * What the script returns; rejects with a `StoreError`. The client may still deliver what was given up, and a connection
+   * may break with the answer: `happened` is called where the script has run though this rejected, or may have. A script
+   * only names keys of one slot, and goes to the primary, where what was written is seen.
    */
-  async run(script: string, keys: string[], parameters: string[], late?: (reply: unknown) => void): Promise<unknown> {
+  async run(script: string, keys: string[], parameters: string[], happened?: () => void): Promise<unknown> {
     const limit = this.#silent ? TIMEOUT_IN_SILENCE : TIMEOUT
     let timer: ReturnType<typeof setTimeout> | undefined
     let givenUp = false
@@ -59,9 +60,10 @@ export class RedisConnection {
       try {
         const reply = await this.#evaluate(script, keys, parameters)
         this.#silent = false
-        if (givenUp) late?.(reply)
+        if (givenUp) happened?.()
         return reply
       } catch (error) {
+        happened?.()
         throw redisError(error)
       }
     }

@@ -34,8 +34,8 @@ export async function acquireInRedis(redis: RedisConnection, key: string, durati
     // Before it is asked for: here the lease ends first, whatever the answer took.
     const startedAt = performance.now()
     const startedOn = Date.now()
-    const late = () => void free().catch(() => {}) // given up, and taken nevertheless; it ends by itself otherwise
-    if (String(await redis.run(TAKE, [key], [owner, milliseconds], late)) === '1') {
+    const giveBack = () => void free().catch(() => {}) // taken nevertheless; it ends by itself otherwise
+    if (String(await redis.run(TAKE, [key], [owner, milliseconds], giveBack)) === '1') {
       const elapsed = () => Math.max(performance.now() - startedAt, Math.abs(Date.now() - startedOn))
       const valid = () => elapsed() < duration
       // Who waits for it should not have to wait until it ends because Redis was away for a moment.

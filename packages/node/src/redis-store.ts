@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto'
 import { type StoredRecord, StoreError, type TokenStore } from '@keyturn/core'
-import { KeptLeases } from './kept-leases.ts'
 import { KeyRing } from './key-ring.ts'
 import { withLease } from './lease.ts'
 import { type RedisClient, RedisConnection } from './redis-connection.ts'
@@ -39,9 +38,6 @@ export function redisStore(client: RedisClient, options: RedisStoreOptions = {})
   const redis = new RedisConnection(client)
   const records = new RedisRecords(redis, new KeyRing(keys))
   const turns = new Turns()
-  /** The leases that are held here, by the names of their records, and whether the last write under them failed. */
-  const held = new Map<string, { failed: boolean }>()
-  const kept = new KeptLeases()
   // Independent of the encryption key: those who have the old one and those who have the new one share a lock.
   const nameOf = (key: string) => `${prefix}{${createHash('sha256').update(key).digest('base64url')}}`
 
@@ -51,35 +47,12 @@ export function redisStore(client: RedisClient, options: RedisStoreOptions = {})
     // Damage is an answer, not a failure: it is the manager's to report, and its next write heals it.
     get: async (key) => (await records.get(nameOf(key))) as StoredRecord | undefined,
 
-    async replace(key, expected, next) {
-      const name = nameOf(key)
-      const record = structuredClone(next)
-      const lease = held.get(name)
-      try {
-        const replaced = await records.replace(name, expected, record)
-        if (lease) lease.failed = false
-        await kept.free(name)
-        return replaced
-      } catch (error) {
-        if (lease) lease.failed = true
-        throw error
-      }
-    },
+    replace: async (key, expected, next) => records.replace(nameOf(key), expected, structuredClone(next)),
 
     lock(key, critical, duration = DEFAULT_LEASE) {
       const name = nameOf(key)
       return turns.take(name, async (leave) => {
-        const hold = await acquireInRedis(redis, `${name}:lock`, duration)
-        const lease = { failed: false }
-        held.set(name, lease)
-        // What Redis has may be spent, if what took its place could not be written: whoever comes next must not find it
-        // before that is made good. A lease ends by itself anyway.
-        const release = async () => {
-          if (held.get(name) === lease) held.delete(name)
-          if (lease.failed) kept.keep(name, hold)
-          else await hold.release()
-        }
-        return withLease({ valid: hold.valid, release }, duration, critical, leave)
+        return withLease(await acquireInRedis(redis, `${name}:lock`, duration), duration, critical, leave)
       })
     },
   }

@@ -10,8 +10,7 @@ import { errorCode } from './file-error.ts'
  */
 export function secretFile(path: string | URL): () => Promise<string> {
   return async () => {
-    const text = await textOf(path)
-    const secret = text.replace(/[\r\n]+$/, '')
+    const secret = withoutLineBreak(await textOf(path))
     if (secret === '') throw unavailable(`The secret file ${path} is empty`, 'Have the secret written there.')
     return secret
   }
@@ -20,10 +19,15 @@ export function secretFile(path: string | URL): () => Promise<string> {
 /** The same for an environment variable, looked up anew every time it is asked for. */
 export function secretVariable(name: string): () => string {
   return () => {
-    const secret = process.env[name]
-    if (!secret) throw unavailable(`The environment variable ${name} is not set`, `Set ${name}.`)
+    const secret = withoutLineBreak(process.env[name] ?? '')
+    if (secret === '') throw unavailable(`The environment variable ${name} is not set`, `Set ${name}.`)
     return secret
   }
+}
+
+/** Editors end files with one, and what makes a variable of a file (Kubernetes) keeps it. */
+function withoutLineBreak(text: string): string {
+  return text.replace(/[\r\n]+$/, '')
 }
 
 async function textOf(path: string | URL): Promise<string> {

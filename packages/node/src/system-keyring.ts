@@ -15,8 +15,8 @@ export interface SystemKeyringOptions {
 }
 
 const KEY_BYTES = 32
-/** How long the first one may take to make a key, milliseconds. */
-const LEASE = 10_000
+/** How long the first one may take to make a key, milliseconds: a person may have to unlock the keyring. */
+const LEASE = 120_000
 
 /**
  * The key of a store in the keyring of the person's system: macOS Keychain, Windows Credential Manager, or the Secret

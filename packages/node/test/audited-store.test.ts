@@ -130,6 +130,32 @@ test('an outage is told apart from a refusal, with when it is tried again', asyn
   expect(heard).toHaveLength(2)
 })
 
+test('a secret that cannot be had at the moment is no refusal of the server', async () => {
+  const heard = heardEvents()
+  const manager = clientCredentials({
+    issuer: server.issuer,
+    clientId: 'worker',
+    clientSecret: () => Promise.reject(new Error('the vault is sealed')),
+    store: auditedStore(memoryStore()),
+  })
+  onTestFinished(() => manager[Symbol.asyncDispose]())
+  await expect(manager.getAccessToken()).rejects.toMatchObject({ code: 'callback-failed', retryable: true })
+  expect(heard.map(({ name, event }) => [name, event.error])).toEqual([
+    ['keyturn:token:unavailable', 'callback-failed'],
+  ])
+})
+
+test('what takes the place of a damaged record is written and told', async () => {
+  const heard = heardEvents()
+  const inner = memoryStore()
+  const damaged = { format: 1, version: 1, tokens: { a: null }, timeline: null } as unknown as StoredRecord
+  await inner.replace('alice', undefined, damaged)
+  const tokens = { a: { accessToken: 'a', tokenType: 'Bearer', issuedAt: 1, expiresAt: 2 } } as const
+  const next: StoredRecord = { format: 1, version: 2, tokens, timeline: [{ at: 1, event: 'issued' }] }
+  expect(await auditedStore(inner).replace('alice', 1, next)).toBe(true)
+  expect(heard.map(({ name }) => name)).toEqual(['keyturn:token:issued'])
+})
+
 test('who shares a store tells of what it did itself, once', async () => {
   const heard = heardEvents()
   const inner = memoryStore()

@@ -1,6 +1,7 @@
 import {
   chmodSync,
   existsSync,
+  lstatSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -65,6 +66,39 @@ test('a symbolic link is written through', async () => {
   await fileStore(link).replace('alice', 1, record(2))
   expect((await fileStore(path).get('alice'))?.version).toBe(2)
 })
+
+test('a symbolic link to a file that is not there yet is written through, and its watchers hear of it', async () => {
+  const target = join(folder, 'elsewhere', 'tokens.json')
+  const link = join(folder, 'short', 'link.json')
+  const second = join(folder, 'second.json')
+  mkdirSync(join(folder, 'deep', 'er'), { recursive: true })
+  symlinkSync(join(folder, 'deep', 'er'), join(folder, 'short'))
+  symlinkSync(join('..', '..', 'elsewhere', 'tokens.json'), join(folder, 'short', 'link.json'))
+  symlinkSync(link, second)
+  const told = vi.fn()
+  const unwatch = fileStore(second).watch?.('alice', told)
+  await fileStore(second).replace('alice', undefined, record(1))
+  expect([link, second].map((path) => lstatSync(path).isSymbolicLink())).toEqual([true, true])
+  expect(await fileStore(target).get('alice')).toEqual(record(1))
+  await vi.waitFor(() => expect(told).toHaveBeenCalled(), 3_000)
+  unwatch?.()
+})
+
+test('a watcher goes on when the folder is removed and made anew', async () => {
+  const file = join(folder, 'app', 'tokens.json')
+  await fileStore(file).replace('alice', undefined, record(1))
+  const told = vi.fn()
+  const unwatch = fileStore(file).watch?.('alice', told)
+  await new Promise((resolve) => setTimeout(resolve, 400))
+  for (const version of [2, 3]) {
+    told.mockClear()
+    rmSync(join(folder, 'app'), { recursive: true })
+    await vi.waitFor(() => expect(told).toHaveBeenCalledOnce(), 4_000)
+    await fileStore(file).replace('alice', undefined, record(version))
+    await vi.waitFor(() => expect(told).toHaveBeenCalledTimes(2), 4_000)
+  }
+  unwatch?.()
+}, 20_000)
 
 test('who reads while another writes sees a whole record', async () => {
   const [writer, reader] = [fileStore(path), fileStore(path)]

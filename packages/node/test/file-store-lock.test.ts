@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync } from 'node:fs
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileStore } from '@keyturn/node'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 
 let folder = ''
 let path = ''
@@ -66,6 +66,22 @@ test('of many who find a lock that was left behind one has it at a time', async 
   )
   expect(most).toBe(1)
   expect(readdirSync(folder)).toEqual([])
+})
+
+test('a lock is kept for as long as its holder may have it, however short a lease who waits would have', async () => {
+  const order: string[] = []
+  const held = fileStore(path).lock(
+    'alice',
+    async (lease) => {
+      await new Promise((resolve) => setTimeout(resolve, 3_000))
+      order.push(`holder ${lease.valid()}`)
+    },
+    30_000,
+  )
+  await vi.waitFor(() => expect(readdirSync(folder)).toHaveLength(1))
+  await fileStore(path).lock('alice', async () => order.push('next'), 100)
+  await held
+  expect(order).toEqual(['holder true', 'next'])
 })
 
 test('a lease without end is not over at once', async () => {

@@ -134,6 +134,17 @@ test('a function is asked for the keys once, and again where a record needs one 
   expect(await store.get('bob')).toEqual(record(1))
 })
 
+test('a function that fails when a record needs another key costs nobody the keys that are known', async () => {
+  const ask = vi.fn(async () => [first])
+  const store = storeWith({ key: ask })
+  await store.replace('alice', undefined, record(1, 'kept'))
+  await storeWith({ key: second }).replace('bob', undefined, record(1))
+  ask.mockRejectedValue(new Error('the vault is sealed'))
+  await expect(store.get('bob')).rejects.toMatchObject({ name: 'StoreError', retryable: true })
+  expect(await store.get('alice')).toEqual(record(1, 'kept'))
+  expect(await store.replace('alice', 1, record(2))).toBe(true)
+})
+
 test('a function that fails is a typed error, and asked again', async () => {
   const ask = vi.fn(() => first)
   ask.mockImplementationOnce(() => {

@@ -1,9 +1,11 @@
 import { inspect } from 'node:util'
-import { type RedisClient, redisStore, StoreError } from '@keyturn/node'
+import { type RedisClient, redisStore, refreshToken, StoreError } from '@keyturn/node'
 import { Redis } from 'ioredis'
 import { createClient } from 'redis'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { startRedis } from '../../../scripts/redis.mjs'
+import { testAuthorizationServer } from '../../core/test/authorization-server.ts'
+import { sourceAt } from '../../core/test/renewal-harness.ts'
 import { record } from '../../core/test/token-store-contract.ts'
 import { type Connected, clientNames, connect } from './redis-clients.ts'
 
@@ -80,20 +82,46 @@ test('a lock that was given up, and granted nevertheless, is given back', async 
   await expect.poll(() => other?.lock('alice', async () => 'free').catch(() => 'gone'), { timeout: 8_000 }).toBe('free')
 })
 
-test('a lease under which a write failed is not given back before the write is made good', async () => {
-  const [one, other] = all.map(({ client }) => redisStore(client))
-  const command = all[2]?.command ?? (() => Promise.resolve())
-  await one?.lock('alice', async () => {
-    redis.freeze()
-    await expect(one.replace('alice', undefined, record(1))).rejects.toThrow(StoreError)
-    redis.thaw()
-  })
-  expect(await command('KEYS', '*:lock')).toHaveLength(1)
-  const next = other?.lock('alice', async () => other.get('alice'))
-  const found = await one?.get('alice')
-  expect(await one?.replace('alice', found?.version, record(2, 'made good'))).toBe(true)
-  expect(await next).toEqual(record(2, 'made good'))
-  expect(await command('KEYS', '*:lock')).toHaveLength(0)
+test('a lock that was granted as the connection broke is given back', async () => {
+  const { client } = all[2] ?? (await connect('iovalkey', redis.url))
+  if (!('call' in client)) throw new Error('not this one')
+  let isBroken = true
+  const breaking: RedisClient = {
+    call: async (...words) => {
+      const reply = await client.call(...words)
+      const breaks = isBroken && String(words[1]).includes("'NX'")
+      isBroken &&= !breaks
+      if (breaks) throw new Error('Connection is closed.')
+      return reply
+    },
+  }
+  const store = redisStore(breaking)
+  await expect(store.lock('alice', async () => 'never', 600_000)).rejects.toThrow(StoreError)
+  expect(await redisStore(client).lock('alice', async () => 'free')).toBe('free')
+})
+
+test('a refresh token that was spent is sent by nobody else while Redis cannot take the next one', async () => {
+  const [mine, theirs] = [all[1]?.client, all[2]?.client]
+  if (!mine || !theirs || !('call' in mine)) throw new Error('not this one')
+  let isFull = false
+  const filling: RedisClient = {
+    call: (...words) => {
+      const writes = String(words[1]).includes('HSET') && !words.some((word) => word.includes('"sending"'))
+      return isFull && writes ? Promise.reject(new Error('OOM command not allowed')) : mine.call(...words)
+    },
+  }
+  const server = testAuthorizationServer()
+  const { options } = sourceAt(server, { timeout: 20_000 })
+  const seeded = { ...options, refreshToken: server.newRefreshToken() }
+  const [one, other] = [filling, theirs].map((client) => refreshToken({ ...seeded, store: redisStore(client) }))
+  const rejectedToken = await one?.getAccessToken()
+  isFull = true
+  const token = await one?.getAccessToken({ rejectedToken })
+  const asked = other?.getAccessToken({ rejectedToken })
+  isFull = false
+  expect(await asked).toBe(token)
+  expect([server.tokenRequests().length, server.reuses]).toEqual([2, []])
+  await expect.poll(() => all[2]?.command('KEYS', '*:lock')).toEqual([])
 })
 
 test('a lease ends on time though Redis can tell nobody', async () => {

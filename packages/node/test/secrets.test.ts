@@ -109,6 +109,19 @@ test('a secret in the environment is looked up at each request, and its name is 
   })
 })
 
+test('a secret in the environment loses the line break that a file of it or an editor left at its end', () => {
+  for (const [given, secret] of [
+    ['from Kubernetes\n', 'from Kubernetes'],
+    ['from Windows\r\n', 'from Windows'],
+    [' with spaces ', ' with spaces '],
+  ] as const) {
+    vi.stubEnv('KEYTURN_TEST_SECRET', given)
+    expect(secretVariable('KEYTURN_TEST_SECRET')()).toBe(secret)
+  }
+  vi.stubEnv('KEYTURN_TEST_SECRET', '\n')
+  expect(secretVariable('KEYTURN_TEST_SECRET')).toThrow('is not set')
+})
+
 test("a workload proves itself with the token of a file, which is another one's an hour later", async () => {
   const clientAuthentication: ClientAuthentication = clientAssertion(secretFile(path))
   const { source, sent } = sourceWith({ clientAuthentication })

@@ -15,6 +15,8 @@ const { keyring } = vi.hoisted(() => ({
     missing: false,
     locked: false,
     forgets: false,
+    /** What a person is asked before it keeps something. */
+    prompt: Promise.resolve(),
   },
 }))
 
@@ -33,6 +35,7 @@ vi.mock('@napi-rs/keyring', () => {
     }
     async setPassword(value: string) {
       await new Promise((resolve) => setTimeout(resolve, 5))
+      await keyring.prompt
       keyring.writes++
       if (!keyring.forgets) keyring.entries.set(this.#name, value)
     }
@@ -47,12 +50,13 @@ beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'keyturn-'))
   path = join(folder, 'tokens.json')
   vi.stubEnv('XDG_RUNTIME_DIR', folder)
-  Object.assign(keyring, { writes: 0, missing: false, locked: false, forgets: false })
+  Object.assign(keyring, { writes: 0, missing: false, locked: false, forgets: false, prompt: Promise.resolve() })
   keyring.entries.clear()
   keyring.options.length = 0
 })
 
 afterEach(() => {
+  vi.useRealTimers()
   vi.unstubAllEnvs()
   rmSync(folder, { recursive: true, force: true })
 })
@@ -83,6 +87,19 @@ test('only a keyring that lasts will do', async () => {
 test('many who ask for a key that is not there yet get the same one', async () => {
   const keys = await Promise.all(Array.from({ length: 8 }, () => systemKeyring({ service: 'my-tool' })()))
   expect(new Set(keys.map((key) => Buffer.from(key).toString('hex'))).size).toBe(1)
+  expect(keyring.writes).toBe(1)
+})
+
+test('a person may take a minute to unlock the keyring: nobody else makes a key meanwhile', async () => {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  keyring.prompt = promise
+  const keys = Promise.all([1, 2].map(() => systemKeyring({ service: 'my-tool' })()))
+  await vi.waitFor(() => expect(readdirSync(folder)).toHaveLength(1))
+  vi.useFakeTimers({ toFake: ['Date'] })
+  vi.setSystemTime(Date.now() + 60_000)
+  await new Promise((resolve) => setTimeout(resolve, 300))
+  resolve()
+  expect(new Set((await keys).map((key) => Buffer.from(key).toString('hex'))).size).toBe(1)
   expect(keyring.writes).toBe(1)
 })
 

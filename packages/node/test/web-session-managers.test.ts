@@ -143,6 +143,30 @@ test('a session in a store that tells of no changes costs no timer', async () =>
   expect(timers.stopped()).toEqual(expect.arrayContaining(timers.set()))
 })
 
+test('a renewal that a store could not take is written later, also where the store tells of no changes', async () => {
+  vi.useFakeTimers({ toFake: ['Date', 'performance'] })
+  const { get, replace, lock } = memoryStore()
+  let fails = false
+  const store: TokenStore = {
+    get,
+    lock,
+    async replace(key, expected, next) {
+      if (fails && next?.sending === undefined) throw new Error('the disk is full')
+      return replace(key, expected, next)
+    },
+  }
+  const sessions = startSessions(server, { store })
+  const visitor = new Visitor()
+  await visitor.signIn(sessions)
+  vi.advanceTimersByTime(60_000)
+  const reuses = server.reuses
+  fails = true
+  const token = await (await sessions.of(visitor.request()))?.getAccessToken()
+  fails = false
+  expect(await (await sessions.of(visitor.request()))?.getAccessToken()).toBe(token)
+  expect(server.reuses).toBe(reuses)
+})
+
 test('logins that came to nothing, addresses without a response and sign-outs leave no watcher', async () => {
   const { state, store } = observed()
   const sessions = startSessions(server, { store })
