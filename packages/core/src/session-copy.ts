@@ -93,10 +93,7 @@ export class SessionCopy {
     const version = versionOf(found) ?? 0
     if (this.unsaved === 'replacement' || (this.unsaved && version === this.record?.version)) return
     // Whatever others noted beside a refresh token that is spent, what took its place is newer.
-    if (this.holdsSpent && parsed?.refreshToken === this.#stored) {
-      this.record = { ...this.base, version }
-      return
-    }
+    if (this.holdsSpent && parsed?.refreshToken === this.#stored) return this.#take({ ...this.base, version })
     this.unsaved = undefined
     const isNew = initial && parsed?.seed !== initial.seed
     this.#stored = (isNew ? initial : parsed)?.refreshToken
@@ -123,7 +120,7 @@ export class SessionCopy {
    */
   async write(next: SessionRecord): Promise<boolean> {
     const { store, intent } = this
-    const isNote = next.refreshToken === this.#stored
+    const spent = this.#stored
     const record = { ...next, version: nextVersion(next.version) }
     let written = false
     this.#tried = record.version
@@ -141,8 +138,9 @@ export class SessionCopy {
       this.#changed = ++this.#step
     }
     // Somebody signed in or out meanwhile, and writes after this; or it was written over, which is known already.
-    const { version } = this.base
-    const isPast = version !== next.version && (written ? version > record.version : isNote)
+    const { version, refreshToken } = this.base
+    const isOlder = written ? version > record.version : refreshToken !== spent || next.refreshToken === spent
+    const isPast = version !== next.version && isOlder
     if (intent !== this.intent || isPast) return true
     if (written) this.unsaved = undefined
     else this.unsaved ??= 'renewal'
@@ -172,7 +170,8 @@ export class SessionCopy {
       if (!record || !this.unsaved) return before
       // Somebody signed in while this could not be written, or it was, and siblings have gone on from there.
       const isBegun = !!before?.startedAt && !before.ended && before.startedAt !== this.#startedAt
-      const isOver = this.#late && ((this.#owned && isBegun) || isContinued(record, before, this.#tried))
+      const isLater = this.#tried > 0 && Number(before?.version) >= this.#tried
+      const isOver = this.#late && (isBegun ? this.#owned || isLater : isLater && isContinued(record, before))
       const next =
         unsaved === 'replacement' ? { ...record, seed: initial?.seed, version: versionOf(found) ?? 0 } : record
       const written = !isOver && (await this.write(next))

@@ -137,17 +137,9 @@ export function succeeded(record: SessionRecord, tokenKey: string, tokenSet: Iss
   }
 }
 
-/**
- * Whether `found` is the session that began with `record`, from which nothing else has come here since, and was written
- * as this version or after it.
- */
-export function isContinued(
-  { startedAt, lastSuccessAt }: SessionRecord,
-  found: SessionRecord | undefined,
-  version: number,
-): boolean {
-  if (!found || found.version < version) return false
-  return startedAt !== undefined && startedAt === lastSuccessAt && startedAt === found.startedAt
+/** Whether `found` is the session that began with `record`, from which nothing else has come here since. */
+export function isContinued({ startedAt, lastSuccessAt }: SessionRecord, found: SessionRecord | undefined): boolean {
+  return startedAt !== undefined && startedAt === lastSuccessAt && startedAt === found?.startedAt
 }
 
 /** What is left of a session that ended: no token, only its story, and which one it was. */

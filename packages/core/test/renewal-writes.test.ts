@@ -177,8 +177,8 @@ test('who signs in while the store fails keeps what a renewal brings, though oth
   expect(server.reuses).toEqual([])
 })
 
-/** A sign-in whose write is answered after more than the five seconds for which a store is waited for, and a sibling. */
-async function lateSignIn() {
+/** A session whose first write is answered after more than the five seconds for which a store is waited for, and a sibling. */
+async function lateSignIn(how: 'login' | 'grant' = 'login') {
   const server = testAuthorizationServer()
   const { store } = troubledStore()
   const { options } = sourceAt(server, { store })
@@ -190,30 +190,44 @@ async function lateSignIn() {
     await new Promise((resolve) => setTimeout(resolve, 6 * SECOND))
     return replaced
   }
-  const slow = vi.spyOn(store, 'replace').mockImplementationOnce(late)
-  const [mine, theirs] = [1, 2].map(() => new TokenManager(nobody, options, kind)) as [TokenManager, TokenManager]
-  theirs.subscribe(() => {})
+  const fails = async () => Promise.reject(new Error('the disk is full'))
+  const slow = vi.spyOn(store, 'replace')
+  if (how === 'grant') slow.mockImplementationOnce(fails) // under the lock; what is late is the next try
+  slow.mockImplementationOnce(late)
   const issuedAt = Date.now()
   const refreshToken = server.newRefreshToken()
-  const signedIn = { accessToken: 'a', tokenType: 'Bearer', issuedAt, expiresAt: issuedAt + HOUR, refreshToken }
-  const begun = Object(mine).begin(signedIn)
+  const signedIn = {
+    accessToken: 'a',
+    tokenType: 'Bearer',
+    issuedAt,
+    expiresAt: issuedAt + HOUR,
+    refreshToken,
+  } as const
+  const mine = new TokenManager(how === 'grant' ? async () => signedIn : nobody, options, kind)
+  const theirs = new TokenManager(nobody, options, kind)
+  theirs.subscribe(() => {})
+  const begun = how === 'grant' ? mine.getAccessToken() : Object(mine).begin(signedIn)
+  await elapse(how === 'grant' ? 1.1 * SECOND : 0)
   await turns()
-  expect(slow).toHaveBeenCalledOnce()
+  expect(slow).toHaveBeenCalledTimes(how === 'grant' ? 2 : 1)
   return { server, mine, theirs, begun }
 }
 
-test('a sign-in whose write is answered too late does not undo what siblings have renewed since', async () => {
-  const { server, mine, theirs, begun } = await lateSignIn()
-  const renewed = await theirs.getAccessToken({ rejectedToken: 'a' })
-  expect(server.accepts(renewed)).toBe(true)
-  await elapse(MINUTE)
-  await begun
-  expect(await theirs.getAccessToken()).toBe(renewed)
-  expect(await mine.getAccessToken()).toBe(renewed)
-  await elapse(HOUR, 10 * SECOND)
-  expect(server.accepts(await mine.getAccessToken())).toBe(true)
-  expect(server.reuses).toEqual([])
-})
+test.each(['login', 'grant'] as const)(
+  'what a %s brings does not undo what siblings have renewed since, where its write is answered too late',
+  async (how) => {
+    const { server, mine, theirs, begun } = await lateSignIn(how)
+    const renewed = await theirs.getAccessToken({ rejectedToken: 'a' })
+    expect(server.accepts(renewed)).toBe(true)
+    await elapse(MINUTE)
+    await begun
+    expect(await theirs.getAccessToken()).toBe(renewed)
+    expect(await mine.getAccessToken()).toBe(renewed)
+    await elapse(HOUR, 10 * SECOND)
+    expect(server.accepts(await mine.getAccessToken())).toBe(true)
+    expect(server.reuses).toEqual([])
+  },
+)
 
 test('a sign-in whose write is answered too late is not begun again by that, where somebody has signed out since', async () => {
   const { mine, theirs, begun } = await lateSignIn()

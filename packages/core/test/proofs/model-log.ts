@@ -3,7 +3,7 @@ import { type Fault, testAuthorizationServer } from '../authorization-server.ts'
 import { SECOND } from '../renewal-harness.ts'
 
 export const LIFETIME: number = 60 * SECOND
-export const TIMEOUT: number = 5 * SECOND
+export const TIMEOUT: number = 10 * SECOND
 export const RETRY_AFTER = 7
 
 /** What may go wrong with a token request: before the server acted, or after it rotated. */
