@@ -85,7 +85,7 @@ export class Session extends SessionCopy {
     const record = succeeded(emptyRecord(this.record), this.options.own.tokenKey, tokenSet)
     this.keep(told(record, 'issued', 'signed in'), 0) // no end of now is by this one
     await this.save()
-    this.#watch((await this.identity()).key) // nothing else may have looked at the store before
+    if (!this.unsaved) this.#watch((await this.identity()).key) // nothing else may have looked at the store before
     this.#looked()
     this.#settled()
   }
@@ -230,15 +230,15 @@ export class Session extends SessionCopy {
     const held = this.held.get(own.tokenKey)
     if (this.#flights.size) return // what it comes to is written, and after it there is a timer again
     const again = () => this.saved.then(() => this.save())
-    if (this.unsaved) void settledWithin(this.#retry.begin(), again()).then(() => this.#settled())
+    const tried = () => (this.unsaved ? this.#settled() : this.reload())
+    if (this.unsaved) void settledWithin(this.#retry.begin(), again()).then(tried)
     else if (held?.until('should')) this.#schedule()
     else if (!this.record?.refreshToken || watched() || (held?.used && held.until('expired'))) this.#renewBehind()
   }
 
   #watch(key: string): void {
-    if (this.#disposed) return
     try {
-      this.#unwatch ??= this.store?.watch?.(key, () => void this.reload())
+      if (!this.#disposed) this.#unwatch ??= this.store?.watch?.(key, () => void this.reload())
     } catch (error) {
       this.options.degraded('the token store cannot tell of changes', error)
     }

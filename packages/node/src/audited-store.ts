@@ -70,7 +70,7 @@ function tell(key: string, before: StoredRecord | undefined, next: StoredRecord,
       }
       case 'ended': {
         const { reason = detail ?? '', origin = 'user', error } = next.ended ?? {}
-        const since = before?.startedAt
+        const since = before?.ended ? undefined : before?.startedAt
         publish('keyturn:session:ended', {
           ...session,
           reason,
