@@ -152,17 +152,30 @@ test('a sign-out that could not be written is tried again in time, however much 
   expect(await record()).toMatchObject({ ended: { reason: 'signed-out' } })
 })
 
-test('who signs in while the store fails keeps what a renewal brings, though others have written meanwhile', async () => {
+/** Two who share a session that is to begin, by a sign-in or because the first one's grant yields it. */
+function two(how: 'login' | 'grant' = 'login') {
   const server = testAuthorizationServer()
   const { store, trouble } = troubledStore()
   const { options } = sourceAt(server, { store })
   const kind = { name: 'person', oneSession: true, asksAgain: false }
   const nobody = () => Promise.reject(new LoginRequiredError('login-required', 'Nobody is there'))
-  const [mine, theirs] = [1, 2].map(() => new TokenManager(nobody, options, kind)) as [TokenManager, TokenManager]
-  trouble.replace = 'throws'
   const issuedAt = Date.now()
   const refreshToken = server.newRefreshToken()
-  const signedIn = { accessToken: 'a', tokenType: 'Bearer', issuedAt, expiresAt: issuedAt + HOUR, refreshToken }
+  const signedIn = {
+    accessToken: 'a',
+    tokenType: 'Bearer',
+    issuedAt,
+    expiresAt: issuedAt + HOUR,
+    refreshToken,
+  } as const
+  const mine = new TokenManager(how === 'grant' ? async () => signedIn : nobody, options, kind)
+  const theirs = new TokenManager(nobody, options, kind)
+  return { server, store, trouble, mine, theirs, signedIn }
+}
+
+test('who signs in while the store fails keeps what a renewal brings, though others have written meanwhile', async () => {
+  const { server, store, trouble, mine, theirs, signedIn } = two()
+  trouble.replace = 'throws'
   await Object(mine).begin(signedIn)
   const meanwhile = async () => {
     trouble.replace = undefined
@@ -179,11 +192,7 @@ test('who signs in while the store fails keeps what a renewal brings, though oth
 
 /** A session whose first write is answered after more than the five seconds for which a store is waited for, and a sibling. */
 async function lateSignIn(how: 'login' | 'grant' = 'login') {
-  const server = testAuthorizationServer()
-  const { store } = troubledStore()
-  const { options } = sourceAt(server, { store })
-  const kind = { name: 'person', oneSession: true, asksAgain: false }
-  const nobody = () => Promise.reject(new LoginRequiredError('login-required', 'Nobody is there'))
+  const { server, store, mine, theirs, signedIn } = two(how)
   const replace = store.replace.bind(store)
   const late: typeof replace = async (key, expected, next) => {
     const replaced = await replace(key, expected, next)
@@ -194,17 +203,6 @@ async function lateSignIn(how: 'login' | 'grant' = 'login') {
   const slow = vi.spyOn(store, 'replace')
   if (how === 'grant') slow.mockImplementationOnce(fails) // under the lock; what is late is the next try
   slow.mockImplementationOnce(late)
-  const issuedAt = Date.now()
-  const refreshToken = server.newRefreshToken()
-  const signedIn = {
-    accessToken: 'a',
-    tokenType: 'Bearer',
-    issuedAt,
-    expiresAt: issuedAt + HOUR,
-    refreshToken,
-  } as const
-  const mine = new TokenManager(how === 'grant' ? async () => signedIn : nobody, options, kind)
-  const theirs = new TokenManager(nobody, options, kind)
   theirs.subscribe(() => {})
   const begun = how === 'grant' ? mine.getAccessToken() : Object(mine).begin(signedIn)
   await elapse(how === 'grant' ? 1.1 * SECOND : 0)
@@ -248,15 +246,9 @@ test('what was renewed is kept where the clock was set back meanwhile and somebo
 })
 
 test('who signed in while the store failed hears of a sign-out later', async () => {
-  const server = testAuthorizationServer()
-  const { store, trouble } = troubledStore()
-  const { options } = sourceAt(server, { store })
-  const kind = { name: 'person', oneSession: true, asksAgain: false }
-  const nobody = () => Promise.reject(new LoginRequiredError('login-required', 'Nobody is there'))
-  const [mine, theirs] = [1, 2].map(() => new TokenManager(nobody, options, kind)) as [TokenManager, TokenManager]
+  const { trouble, mine, theirs, signedIn } = two()
   trouble.replace = 'throws'
-  const issuedAt = Date.now()
-  await Object(mine).begin({ accessToken: 'a', tokenType: 'Bearer', issuedAt, expiresAt: issuedAt + HOUR })
+  await Object(mine).begin(signedIn)
   trouble.replace = undefined
   await elapse(2 * SECOND)
   await theirs.revoke()
