@@ -67,7 +67,8 @@ test('bookmark and back: an old answer is typed, leaves the address, and nobody 
   await visit(page, answer.href)
   await untilStatus(page, 'signedIn')
   await visit(page, `${world.origin}/lab`)
-  await page.evaluate(() => history.back()) // not goBack(): a page that Firefox has kept loads no more
+  // Not goBack(): a page that Firefox has kept loads no more. Later, or the page is gone before it has answered.
+  await page.evaluate(() => void setTimeout(() => history.back()))
   await page.waitForFunction(() => globalThis.lab !== undefined && location.pathname === '/callback')
   expect(await page.evaluate(() => location.search)).toBe('')
   await visit(page, answer.href)
