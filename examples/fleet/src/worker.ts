@@ -40,6 +40,7 @@ redis.destroy()
 if (process.connected) process.disconnect()
 
 function say(outcome: string): void {
-  if (process.connected) process.send?.(outcome)
+  if (process.connected)
+    process.send?.(outcome, () => {}) // who has gone meanwhile counts no more
   else console.log(`${new Date().toISOString()}  ${outcome}`)
 }

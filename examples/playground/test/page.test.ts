@@ -130,6 +130,7 @@ test('a second tab shows the same session; a clock that jumps costs one renewal,
   expect((await seen) - pressed).toBeLessThan(1000)
   await said('signed out in another tab', second)
   expect(await lane('you → orders', second).locator('.mark.ended').count()).toBe(1)
+  await page.waitForURL('**/session/end?*') // whole, or the button moves away from under the click
   await page.click('button.primary')
   await page.waitForURL(`${origin}/`)
   await expect.poll(() => page.textContent('#who')).toBe('Nobody is signed in')
