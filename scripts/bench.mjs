@@ -3,7 +3,6 @@
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { mock } from 'node:test'
-import { authenticatedFetch, TokenManager } from '@keyturn/core'
 import { contenders, server } from './bench/contenders.mjs'
 import { withFleet } from './bench/fleet.mjs'
 import { verifierRows } from './bench/verifier.mjs'
@@ -23,21 +22,6 @@ async function fastest(functions, calls, rounds) {
     }
   }
   return best
-}
-
-const median = (numbers) => numbers.toSorted((one, other) => one - other)[numbers.length >> 1]
-
-/** Milliseconds per call, of each function and round: short rounds by turns, so that what disturbs one disturbs all. */
-async function inTurns(functions, calls, rounds) {
-  const times = functions.map(() => [])
-  for (let round = 0; round < rounds; round++) {
-    for (const i of round % 2 ? [1, 0] : [0, 1]) {
-      const start = performance.now()
-      for (let n = 0; n < calls; n++) await functions[i]()
-      times[i].push((performance.now() - start) / calls)
-    }
-  }
-  return times
 }
 
 /** How many requests `work` costs. */
@@ -94,23 +78,7 @@ const rows = names.map((name, i) => ({
 }))
 console.table(Object.fromEntries(rows.map(({ '': name, ...row }) => [name, row])))
 
-// The server in a process of its own, or its work would be counted, too.
-const api = fork(new URL('bench/api.mjs', import.meta.url))
-const [port] = await once(api, 'message')
-const url = `http://127.0.0.1:${port}/orders`
-const grant = async () => ({ ...(await server.issue()), tokenType: 'Bearer' })
-const source = new TokenManager(grant, { issuer: 'https://as.example', clientId: 'bench' })
-const authenticated = authenticatedFetch(source, { apis: url })
-const headers = { authorization: `Bearer ${await source.getAccessToken()}` }
-const read = (call) => async () => (await call()).text()
-const calls = [read(() => authenticated(url)), read(() => fetch(url, { headers }))]
-const [own_, bare] = await inTurns(calls, 20, 400)
-const ratios = own_.map((time, round) => time / bare[round])
-const micro = (times) => (median(times) * 1000).toFixed(0)
-console.log(
-  `call on loopback   keyturn ${micro(own_)} µs   bare fetch ${micro(bare)} µs   ratio ${median(ratios).toFixed(3)} (median of ${ratios.length} pairs; at most 1.05 is the goal)`,
-)
-api.kill()
+await once(fork(new URL('bench/call.mjs', import.meta.url)), 'exit') // with a heap of its own
 
 console.log('access tokens that an API verifies, every one anew (at least 0.95 of jose alone is the goal)')
 console.table(await verifierRows())

@@ -32,14 +32,22 @@ export const hopByHop: Redirects = { prepare: prepareHop, follow }
  * half of the time. What is wrong with such options, the fetch underneath says.
  */
 function prepareHop(input: Request | URL, given?: RequestInit): ReturnType<typeof prepare> {
-  const { body, headers: own, ...init } = given ?? {} // fetch takes null, too
-  const { integrity, method = 'GET', redirect = 'follow', referrer = '', referrerPolicy = '' } = init
+  const init: RequestInit = { ...given }
+  const {
+    body,
+    headers: own,
+    integrity,
+    method = 'GET',
+    redirect = 'follow',
+    referrer = '',
+    referrerPolicy = '',
+  } = init
   const isPlain = input instanceof URL && body == null && (!given || Object.getPrototypeOf(given) === Object.prototype)
   if (!isPlain || redirect !== 'follow' || integrity || !METHODS.includes(method) || hidesRedirects()) {
     return shown(prepare(input, given))
   }
-  const headers = new Headers(own) // once, for an iterator is gone then
-  if (headers.has('authorization')) return prepare(input, { ...init, headers })
+  const headers = own ? new Headers(own) : undefined // once, for an iterator is gone then
+  if (headers?.has('authorization')) return prepare(input, { ...init, headers })
   init.redirect = 'manual'
   return { target: { url: input.href, method, headers, redirect, referrer, referrerPolicy }, init }
 }
@@ -51,40 +59,42 @@ function shown({ target, init }: ReturnType<typeof prepare>): ReturnType<typeof 
   return { target, init: isOurs ? optionsFor(target, init) : init }
 }
 
-async function follow(...[first, answer, by]: Parameters<Redirects['follow']>): Promise<Response> {
-  const { target, init, canSendAgain } = first
+async function follow(...[hop, answer, by]: Parameters<Redirects['follow']>): Promise<Response> {
+  const { target, init, canSendAgain, redirects } = hop
   if (target.redirect !== 'follow' || init.redirect !== 'manual') return answer
-  let response = answer
-  let url = redirectedTo(response, target.url)
-  if (!url) return response
+  const url = redirectedTo(answer, target.url)
+  if (!url) return answer
+  answer.body?.cancel().catch(() => {}) // it is of no use to anybody
+  if (redirects === MOST_HOPS) throw failed('redirect count exceeded')
 
-  let request = target instanceof Request ? target : new Request(target.url, { ...init, headers: target.headers })
-  const { cache, credentials, keepalive, mode, referrer, referrerPolicy, signal } = request
+  const from =
+    target instanceof Request ? target : new Request(target.url, { ...init, headers: new Headers(target.headers) })
+  if (answer.status !== 303 && from.body && !canSendAgain) throw failed('a stream cannot be sent again')
+  const { cache, credentials, keepalive, mode, referrer, referrerPolicy, signal } = from
   const standard = { cache, credentials, keepalive, mode, referrer, referrerPolicy, signal }
-  let hasLeft = false // for another origin: no token goes anywhere from there, not even back
-  for (let hops = 1; ; hops++) {
-    response.body?.cancel().catch(() => {}) // it is of no use to anybody
-    if (hops > MOST_HOPS) throw failed('redirect count exceeded')
-    if (response.status !== 303 && request.body && !canSendAgain) throw failed('a stream cannot be sent again')
-
-    const isGet = becomesGet(response.status, request.method)
-    const isOther = url.origin !== new URL(request.url).origin
-    hasLeft ||= isOther
-    const headers = new Headers(request.headers)
-    for (const name of [...(isGet ? OF_BODY : []), ...(isOther ? OF_ORIGIN : [])]) headers.delete(name)
-    const method = isGet ? 'GET' : request.method
-    // As bytes, for then its length is known.
-    const body: Blob | null = isGet || !request.body ? null : await unlessAborted(request.blob(), signal)
-    request = new Request(url, { ...standard, method, headers, body })
-    const options = { ...optionsFor(request, init), method }
-    const route = hasLeft ? undefined : by.routeOf(url)
-    // A copy, because the next hop may need the body.
-    const without = () => by.plain(canSendAgain ? request.clone() : request, options)
-    const hop = route && { ...first, target: request, init: options, route, mayProveAgain: canSendAgain }
-    response = hop ? await by.judged(hop, await by.attempt(hop)) : await without()
-    url = redirectedTo(response, request.url)
-    if (!url) return redirected(response)
+  const isGet = becomesGet(answer.status, from.method)
+  const isOther = url.origin !== new URL(from.url).origin
+  const headers = new Headers(from.headers)
+  for (const name of [...(isGet ? OF_BODY : []), ...(isOther ? OF_ORIGIN : [])]) headers.delete(name)
+  const method = isGet ? 'GET' : from.method
+  // As bytes, for then its length is known.
+  const body: Blob | null = isGet || !from.body ? null : await unlessAborted(from.blob(), signal)
+  const request = new Request(url, { ...standard, method, headers, body })
+  const options = { ...optionsFor(request, init), method }
+  const hasLeft = hop.hasLeft || isOther
+  const next = {
+    ...hop,
+    target: request,
+    init: options,
+    mayProveAgain: canSendAgain,
+    redirects: redirects + 1,
+    hasLeft,
   }
+  const route = hasLeft ? undefined : by.routeOf(url)
+  // A copy, because the next hop may need the body.
+  const without = () => by.plain(canSendAgain ? request.clone() : request, options)
+  const response = route ? await by.send({ ...next, route }) : await follow(next, await without(), by)
+  return response.redirected ? response : redirected(response)
 }
 
 /** With the referrer of the request, which options take away. */

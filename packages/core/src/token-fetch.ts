@@ -28,7 +28,9 @@ export interface Answered {
 export type StepUp = (answered: Answered) => Promise<AccessTokenRequest | undefined>
 
 /** What a token's headers are made for, and depend on. */
-export type Target = Pick<Request, 'url' | 'method' | 'headers' | 'redirect' | 'referrer' | 'referrerPolicy'>
+export interface Target extends Pick<Request, 'url' | 'method' | 'redirect' | 'referrer' | 'referrerPolicy'> {
+  readonly headers: Headers | undefined
+}
 
 /** What is sent to one URL, with the token that its route wants. */
 export interface Hop {
@@ -47,20 +49,23 @@ export interface Hop {
   accessToken: string
   /** Whether a proof that is refused is made anew. */
   mayProveAgain: boolean
+  /** How many redirects led here. */
+  readonly redirects: number
+  /** Whether one of them led to another origin: no token goes anywhere from there, not even back. */
+  readonly hasLeft: boolean
 }
 
 /** How a platform is used that shows redirects. */
 export interface Redirects {
   /** What is sent first; the address and the options may stand for a Request until one is needed. */
   prepare: typeof prepare
-  /** Goes where the answer to the first hop says. */
+  /** Goes where an answer says, and on from there. */
   follow(
-    first: Hop,
-    response: Response,
+    hop: Hop,
+    answer: Response,
     by: {
       routeOf: (url: URL) => ApiRoute | undefined
-      attempt: (hop: Hop) => Promise<Response>
-      judged: (hop: Hop, response: Response) => Promise<Response>
+      send: (hop: Hop) => Promise<Response>
       /** The fetch underneath. */
       plain: typeof fetch
     },
@@ -82,40 +87,48 @@ export function tokenFetch(
   const routeOf = apiRoutes(options?.apis)
   const plain: typeof fetch = (input, init) => (options.fetch ?? fetch)(input, init)
 
-  async function attempt(
+  /** Sends it with a token; `last` is the answer that another token, or another proof, is to change. */
+  async function send(
     hop: Hop,
     wanted: AccessTokenRequest | undefined = hop.route.wanted,
     last?: Response,
   ): Promise<Response> {
-    const { target, signal } = hop
-    const { url, method } = target
     let given: Answer
     let headers: Headers
     try {
-      signal?.throwIfAborted()
-      const asked = source.authorize?.({ ...wanted, method, url }) ?? source.getAccessToken(wanted)
-      const answer = await unlessAborted<string | Answer>(asked, signal)
-      given = typeof answer === 'string' ? { accessToken: answer } : answer
-      const { accessToken } = given
-      if (last && wanted?.rejectedToken === accessToken) return last
-      const person = personOf(source)
-      hop.person ??= person
-      // What one person asked for is not done as another, who has signed in meanwhile.
-      if (person !== hop.person) throw new LoginRequiredError('session-ended', 'Somebody else has signed in')
-      hop.accessToken = accessToken
-      headers = headersOf(accessToken, given.headers, target.headers)
+      hop.signal?.throwIfAborted()
+      given = answered(await unlessAborted(ask(hop.target, wanted), hop.signal))
+      if (last && wanted?.rejectedToken === given.accessToken) return last
+      headers = authorized(hop, given)
     } catch (error) {
-      if (!last || signal?.aborted) throw error
+      if (!last || hop.signal?.aborted) throw error
       return last // R3: no other token can be had, so the API's own answer is the answer
     }
     last?.body?.cancel().catch(() => {}) // somebody else reads it, or it is broken: it is of no use to anybody here
-    const response = await submit(hop, headers, given.headers ? signedOptions(hop, given.headers) : hop.init)
-    if (!source.observe?.({ url, response }) || !hop.mayProveAgain) return response
-    hop.mayProveAgain = false
-    return attempt(hop, wanted, response)
+    let response = await submit(hop, headers, given.headers)
+    if (source.observe?.({ url: hop.target.url, response }) && hop.mayProveAgain) {
+      hop.mayProveAgain = false
+      response = await send(hop, wanted, response)
+    }
+    return response.ok || last ? response : settled(hop, response)
   }
 
-  function submit({ target, canSendAgain }: Hop, headers: Headers, init: RequestInit): Promise<Response> {
+  function ask({ url, method }: Target, wanted: AccessTokenRequest | undefined): Promise<string | Answer> {
+    return source.authorize?.({ ...wanted, method, url }) ?? source.getAccessToken(wanted)
+  }
+
+  function authorized(hop: Hop, { accessToken, headers }: Answer): Headers {
+    const person = personOf(source)
+    hop.person ??= person
+    // What one person asked for is not done as another, who has signed in meanwhile.
+    if (person !== hop.person) throw new LoginRequiredError('session-ended', 'Somebody else has signed in')
+    hop.accessToken = accessToken
+    return headersOf(accessToken, headers, hop.target.headers)
+  }
+
+  function submit(hop: Hop, headers: Headers, own: Answer['headers']): Promise<Response> {
+    const { target, canSendAgain } = hop
+    const init = own ? signedOptions(hop, own) : hop.init
     if (!(target instanceof Request)) return plain(target.url, { ...init, headers })
     // Never the request itself: whoever follows a redirect makes the next one of its headers.
     const sent = canSendAgain ? target.clone() : new Request(target)
@@ -123,31 +136,35 @@ export function tokenFetch(
     return plain(sent, init)
   }
 
-  /** The answer, or another one where that says what is wrong with the token. */
-  async function judged(hop: Hop, first: Response): Promise<Response> {
-    const { url } = hop.target
-    const { wanted } = hop.route
+  /** What comes of an answer that is not ok: another one where it says what is wrong with the token, or where it redirects. */
+  async function settled(hop: Hop, first: Response): Promise<Response> {
     // Where a redirect has led is nobody to judge the token.
-    const isElsewhere = first.url !== url && first.url && routeOf(absoluteUrl(first.url)) !== hop.route
-    if (!hop.canSendAgain || isElsewhere) return first
-    const again = { ...wanted, rejectedToken: hop.accessToken }
-    const response = refusesToken(first) ? await attempt(hop, again, first) : first
-    const { accessToken, signal } = hop
-    const other = await options.stepUp?.({ response, url, accessToken, wanted, signal })
-    return other ? attempt(hop, other, response) : response
+    const isElsewhere = first.url !== hop.target.url && first.url && routeOf(absoluteUrl(first.url)) !== hop.route
+    const last = hop.canSendAgain && !isElsewhere ? await judged(hop, first) : first
+    return redirects?.follow(hop, last, { routeOf, send, plain }) ?? last
   }
 
-  return async (input, init) => {
+  /** The answer, or another one where that says what is wrong with the token. */
+  async function judged(hop: Hop, first: Response): Promise<Response> {
+    const { wanted } = hop.route
+    const again = { ...wanted, rejectedToken: hop.accessToken }
+    const response = refusesToken(first) ? await send(hop, again, first) : first
+    const { accessToken, signal, target } = hop
+    const other = await options.stepUp?.({ response, url: target.url, accessToken, wanted, signal })
+    return other ? send(hop, other, response) : response
+  }
+
+  function begin(input: RequestInfo | URL, init: RequestInit | undefined): Promise<Response> {
     const request = input instanceof Request ? input : undefined
     const address = absoluteUrl(request ? request.url : `${input}`)
     const route = routeOf(address)
     if (!address || !route) return plain(input, init)
     // Everything is read once: what the caller changes afterwards changes nothing, and all attempts have the same bytes.
     const { target, init: rest } = (redirects?.prepare ?? prepare)(request ?? address, init)
-    if (target.headers.has('authorization')) return plain(target as Request, rest)
+    if (target.headers?.has('authorization')) return plain(target as Request, rest)
     // A stream and, in Node, an async iterable can be read once; FormData and the like are neither.
     const canSendAgain = !(Symbol.asyncIterator in Object(init?.body))
-    const hop: Hop = {
+    return send({
       target,
       init: rest,
       route,
@@ -157,13 +174,22 @@ export function tokenFetch(
       person: personOf(source),
       accessToken: '',
       mayProveAgain: canSendAgain,
+      redirects: 0,
+      hasLeft: false,
+    })
+  }
+
+  // Without a step of its own, for every one of them costs as much as half of the rest (`npm run bench`).
+  return (input, init) => {
+    try {
+      return begin(input, init)
+    } catch (error) {
+      return Promise.reject(error)
     }
-    const response = await attempt(hop)
-    if (response.ok) return response
-    const last = await judged(hop, response)
-    return redirects?.follow(hop, last, { routeOf, attempt, judged, plain }) ?? last
   }
 }
+
+const answered = (answer: string | Answer): Answer => (typeof answer === 'string' ? { accessToken: answer } : answer)
 
 /** What is sent, as a Request and what only the fetch underneath knows of it. */
 export function prepare(input: Request | URL, init?: RequestInit): Pick<Hop, 'target' | 'init'> {
