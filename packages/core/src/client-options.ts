@@ -18,7 +18,7 @@ export interface ClientOptions {
   clientAuthentication?: 'client_secret_basic' | 'client_secret_post' | 'none' | ClientAuthentication | undefined
   /** Honoured by every request. Default: the platform's `fetch`. */
   fetch?: typeof fetch | undefined
-  /** Milliseconds for one request to the authorization server. Default: 10 000. */
+  /** Milliseconds for one request to the authorization server, a day at most. Default: 10 000. */
   timeout?: number | undefined
   /** `idTokenSignature()`: also checks the ID token's signature. Default: TLS stands for it. */
   idTokenSignature?: IdTokenSignature | undefined

@@ -26,6 +26,9 @@ export interface TokenRequestChecks {
   process?: typeof oauth.processGenericTokenEndpointResponse | undefined
 }
 
+/** Longer, and a platform's timers would end at once. */
+const DAY = 86_400_000
+
 /** Parameters that extra ones cannot bring along. */
 const OURS = ['client_id', 'client_secret', 'client_assertion', 'client_assertion_type']
 
@@ -55,7 +58,12 @@ export class Client {
     this.issuer = secureUrl(issuer, options.allowInsecureRequests) && issuer
     this.clientId = clientId
     this.timeout = timeout
-    const wrong = typeof clientId !== 'string' || clientId === '' ? 'clientId' : timeout > 0 ? undefined : 'timeout'
+    const wrong =
+      typeof clientId !== 'string' || clientId === ''
+        ? 'clientId'
+        : timeout > 0 && timeout <= DAY
+          ? undefined
+          : 'timeout'
     if (wrong) throw new OAuthError('invalid-options', `${wrong} cannot be used`, { fix: `Set ${wrong}.` })
     if (typeof clientAuthentication === 'function') this.#authenticate = clientAuthentication
     else if (clientAuthentication !== 'none') {
@@ -84,9 +92,13 @@ export class Client {
   /** An endpoint of the authorization server, checked. */
   async endpoint(name: Endpoint): Promise<URL | undefined> {
     const server = await this.metadata()
+    const { metadata = {}, allowInsecureRequests } = this.#options
     const { aliases } = this.#authenticate
-    const url = (aliases && Object(server[aliases])[name]) ?? server[name]
-    return url ? secureUrl(url, this.#options.allowInsecureRequests) : undefined
+    const named = (by: Partial<AuthorizationServer>) => (aliases && Object(by[aliases])[name]) ?? by[name]
+    const url = named(server)
+    // Who is far away does not say what to send to a service of this machine; the app may.
+    const mayBeLocal = !/^https:/i.test(this.issuer) || url === named(metadata)
+    return url ? secureUrl(url, allowInsecureRequests, mayBeLocal) : undefined
   }
 
   /** The same, where nothing can be done without it. */

@@ -60,7 +60,7 @@ function shown({ target, init }: ReturnType<typeof prepare>): ReturnType<typeof 
 }
 
 async function follow(...[hop, answer, by]: Parameters<Redirects['follow']>): Promise<Response> {
-  const { target, init, canSendAgain, redirects } = hop
+  const { target, init, canSendAgain, redirects = 0 } = hop
   if (target.redirect !== 'follow' || init.redirect !== 'manual') return answer
   const url = redirectedTo(answer, target.url)
   if (!url) return answer

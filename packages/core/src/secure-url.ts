@@ -5,12 +5,13 @@ const LOOPBACK = /^(localhost|.+\.localhost|127(\.\d+){3}|\[::1\])$/
 
 /**
  * `url` parsed, if it is https or http to this machine, without user information or fragment (RFC 6749 section 3);
- * `allowInsecure` lets every http URL pass.
+ * `allowInsecure` lets every http URL pass; where it may not be local, none to this machine does either.
  */
-export function secureUrl(url: string, allowInsecure = false): URL {
+export function secureUrl(url: string, allowInsecure = false, mayBeLocal = true): URL {
   const parsed = typeof url === 'string' ? URL.parse(url) : null // metadata may hold anything
   const { protocol, hostname, username, password, hash } = parsed ?? {}
-  const trusted = protocol === 'https:' || (protocol === 'http:' && (allowInsecure || LOOPBACK.test(`${hostname}`)))
+  const trusted =
+    protocol === 'https:' || (protocol === 'http:' && (allowInsecure || (mayBeLocal && LOOPBACK.test(`${hostname}`))))
   if (parsed && trusted && !username && !password && !hash) return parsed
   throw new OAuthError('insecure-url', `Not a plain https URL: ${hostname}`, {
     fix: 'Use https, no user or fragment; http is for loopback hosts, or with allowInsecureRequests.',

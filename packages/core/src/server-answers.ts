@@ -78,9 +78,9 @@ export function secretsOf(body: URLSearchParams, headers: Headers, secret = ''):
   return [secret, credentials, ...values].filter(({ length }) => length > 3)
 }
 
-/** As much of a text from outside as a message shows, in one line. */
+/** As much of a text from outside as a message shows, in one line, without characters that turn it around. */
 export function printable(text: string): string {
-  return text.slice(0, 300).replace(/\p{Cc}/gu, ' ')
+  return text.slice(0, 300).replace(/[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_C}]/gu, ' ')
 }
 
 /** An error response (RFC 6749 section 5.2), without texts that hold a secret, be it encoded. */

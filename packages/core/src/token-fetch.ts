@@ -49,10 +49,10 @@ export interface Hop {
   accessToken: string
   /** Whether a proof that is refused is made anew. */
   mayProveAgain: boolean
-  /** How many redirects led here. */
-  readonly redirects: number
+  /** How many redirects led here, if any. */
+  readonly redirects?: number
   /** Whether one of them led to another origin: no token goes anywhere from there, not even back. */
-  readonly hasLeft: boolean
+  readonly hasLeft?: boolean
 }
 
 /** How a platform is used that shows redirects. */
@@ -174,8 +174,6 @@ export function tokenFetch(
       person: personOf(source),
       accessToken: '',
       mayProveAgain: canSendAgain,
-      redirects: 0,
-      hasLeft: false,
     })
   }
 

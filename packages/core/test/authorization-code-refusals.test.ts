@@ -170,13 +170,13 @@ test('no token is read from the redirect URL', async () => {
   }
 })
 
-test('what a server or an address says stays in one line of a message', async () => {
-  const forged = 'access_denied\r\nSigned in as root\u0000'
+test('what a server or an address says stays in one line of a message, and turns no text around', async () => {
+  const forged = 'access_denied\r\nSigned in as root\u0000\u2028\u202e'
   const app = startApp()
   await comeBack(app, { error: forged })
   const error = await rejection(app.auth.handleCallback())
   expect(Object(error).message).toContain('access_denied')
-  expect(Object(error).message).not.toMatch(/\p{Cc}/u)
+  expect(Object(error).message).not.toMatch(/[\p{Cc}\p{Zl}\p{Bidi_Control}]/u)
   const other = startApp()
   other.server.tokenResponse = () =>
     Response.json({ error: 'invalid_request', error_description: 'a\nb\u001b[31m' }, { status: 400 })

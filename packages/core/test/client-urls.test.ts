@@ -77,6 +77,12 @@ test.each(ELSEWHERE)('the issuer "%s" is refused at once, with what to change', 
   expect(error).toMatchObject({ code: 'insecure-url', retryable: false, fix: expect.stringContaining('https') })
 })
 
+test('the token endpoint of a server far away is on this machine where the app itself says so', async () => {
+  const { source, sent } = recording({ metadata: { token_endpoint: 'http://localhost:9000/token' } })
+  expect(await source.getAccessToken()).toBe('a')
+  expect(sent).toEqual(['http://localhost:9000/token'])
+})
+
 test.each(ELSEWHERE)('a token endpoint "%s" gets nothing', async (token_endpoint) => {
   const { source, sent } = recording({ metadata: { token_endpoint } })
   expect(await rejection(source.getAccessToken())).toBeInstanceOf(OAuthError)

@@ -82,6 +82,8 @@ test.each(documents)('metadata %s takes nobody to a login, and nobody out of a s
 const nowhere = ['', null, undefined, 0, false]
 const insecure: unknown[] = [
   'http://as.example/x',
+  'http://127.0.0.1:8080/x', // a service of this machine, whose name comes from far away
+  'http://localhost/x',
   'javascript:alert(1)',
   'data:application/json,{}',
   'file:///etc/passwd',

@@ -671,7 +671,8 @@ test('subscribe needs no this, and the same listener may come twice', async () =
 
 test('options that cannot work are said at once', () => {
   const { options } = sourceAt(testAuthorizationServer())
-  for (const wrong of [{ timeout: -1 }, { timeout: Number.NaN }, { store: {} }]) {
+  const timeouts = [-1, 0, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 31].map((timeout) => ({ timeout }))
+  for (const wrong of [...timeouts, { store: {} }]) {
     expect(() => clientCredentials({ ...options, ...wrong } as never)).toThrow(
       expect.objectContaining({ code: 'invalid-options' }),
     )
