@@ -33,3 +33,8 @@ export function ours(error: unknown): OAuthError {
   if (error instanceof OAuthError) return error
   return new TokenUnavailableError('callback-failed', 'A function given in the options failed', { cause: error })
 }
+
+/** R7: these are asked for every time, and sent only where they have changed. */
+export function isOfCredentials({ code }: OAuthError): boolean {
+  return code === 'client-refused' || code === 'credentials-refused'
+}

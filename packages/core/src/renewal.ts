@@ -1,4 +1,4 @@
-import { within } from './deadline.ts'
+import { settledWithin, within } from './deadline.ts'
 import {
   AuthorizationServerError,
   LoginRequiredError,
@@ -8,7 +8,7 @@ import {
 } from './errors.ts'
 import { completed } from './grant.ts'
 import type { HeldToken } from './held-token.ts'
-import { lostLease, ours, sessionEnded, tokenRejected, unavailable } from './renewal-errors.ts'
+import { isOfCredentials, lostLease, ours, sessionEnded, tokenRejected, unavailable } from './renewal-errors.ts'
 import { forbids, isOvertaken, nextFailure, refusalsAfter, renewalDelay } from './renewal-policy.ts'
 import type { SessionCopy } from './session-copy.ts'
 import type { Wanted } from './session-options.ts'
@@ -27,7 +27,7 @@ export interface Renewal extends Wanted {
   readonly isCurrent: () => boolean
   /** Whether, besides, the lock is still held. */
   readonly isMine: () => boolean
-  /** R12: the store can be neither read nor locked. */
+  /** R12: the store cannot be read, or not be locked. */
   readonly storeError?: StoreError | undefined
 }
 
@@ -38,7 +38,9 @@ export interface Renewal extends Wanted {
 export async function renew(renewal: Renewal): Promise<HeldToken> {
   const { session, tokenKey, rejected, storeError } = renewal
   if (!session.base.ended) await session.saved // one write after another
-  if (!storeError) await session.load()
+  const look = () => session.save().then(() => session.load())
+  // Where the lock alone fails, it can be seen whether others have what was not written for certain, and what they did.
+  await (storeError ? settledWithin(1000, look()) : session.load())
   assertMine(renewal)
   const held = session.held.get(tokenKey)
   const refused = held && rejected.has(held.stored.accessToken)
@@ -227,11 +229,6 @@ function assertAskable({ probe, tokenKey, session }: Renewal, record: SessionRec
     const failure = record.failures?.[scope]
     if (failure && forbids(failure)) throw unavailable(failure, failed?.error)
   }
-}
-
-/** R7: these are asked for every time, and sent only where they have changed. */
-function isOfCredentials({ code }: OAuthError): boolean {
-  return code === 'client-refused' || code === 'credentials-refused'
 }
 
 /** How many tokens in a row were refused as soon as they were issued; throws while the next one has to wait (R8). */

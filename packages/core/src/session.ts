@@ -148,8 +148,8 @@ export class Session extends SessionCopy {
       const renewal: Renewal = { session: this, ...wanted, rejected, probe, isCurrent, isMine: isCurrent }
       try {
         const held = await this.#renewed(key, renewal)
-        // Neither what is over, nor what has ended on its way.
-        if (!isCurrent() || !held.until('expired')) throw lostLease()
+        // Neither what is over, here or elsewhere, nor what has ended on its way.
+        if (held !== this.held.get(wanted.tokenKey) || !held.until('expired')) throw lostLease()
         return held
       } catch (error) {
         if (!again || !(error instanceof OAuthError && error.code === 'busy')) throw error

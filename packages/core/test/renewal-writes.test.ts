@@ -192,7 +192,7 @@ test('who signs in while the store fails keeps what a renewal brings, though oth
 
 /** A session whose first write is answered after more than the five seconds for which a store is waited for, and a sibling. */
 async function lateSignIn(how: 'login' | 'grant' = 'login') {
-  const { server, store, mine, theirs, signedIn } = two(how)
+  const { server, store, trouble, mine, theirs, signedIn } = two(how)
   const replace = store.replace.bind(store)
   const late: typeof replace = async (key, expected, next) => {
     const replaced = await replace(key, expected, next)
@@ -208,7 +208,7 @@ async function lateSignIn(how: 'login' | 'grant' = 'login') {
   await elapse(how === 'grant' ? 1.1 * SECOND : 0)
   await turns()
   expect(slow).toHaveBeenCalledTimes(how === 'grant' ? 2 : 1)
-  return { server, mine, theirs, begun }
+  return { server, trouble, mine, theirs, begun }
 }
 
 test.each(['login', 'grant'] as const)(
@@ -234,6 +234,30 @@ test('a sign-in whose write is answered too late is not begun again by that, whe
   await begun
   expect(mine.session).toMatchObject({ status: 'signedOut', ended: { reason: 'signed-out', origin: 'another' } })
   expect(theirs.session).toMatchObject({ status: 'signedOut' })
+})
+
+test('a sign-in whose write is answered too late is not renewed without a lock, for siblings have it, too', async () => {
+  const { server, trouble, mine, theirs, begun } = await lateSignIn()
+  const renewed = await theirs.getAccessToken({ rejectedToken: 'a' })
+  trouble.lock = 'throws'
+  const asked = mine.getAccessToken({ rejectedToken: 'a' })
+  expect((await settled(asked, MINUTE)).value).toBe(renewed)
+  await begun
+  expect(server.tokenRequests()).toHaveLength(1)
+  expect(server.reuses).toEqual([])
+})
+
+test('who waits for a lock that is not given back gets nothing of a session that is over by then', async () => {
+  const { server, trouble, mine, theirs, signedIn } = two()
+  await Object(mine).begin(signedIn)
+  mine.subscribe(() => {})
+  trouble.unlock = 'hangs'
+  const asked = mine.getAccessToken({ rejectedToken: 'a' })
+  await elapse(SECOND)
+  expect(server.tokenRequests()).toHaveLength(1)
+  trouble.unlock = undefined
+  await Object(theirs).begin({ ...signedIn, accessToken: 'b', refreshToken: server.newRefreshToken() })
+  expect((await settled(asked, MINUTE)).value).toBe('b')
 })
 
 test('what was renewed is kept where the clock was set back meanwhile and somebody noted something beside it', async () => {

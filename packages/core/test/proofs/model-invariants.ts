@@ -28,7 +28,7 @@ export function judge(log: Log): void {
 }
 
 /** Once more at once after a lost answer (R11), then the back-off (R8); never once the successor is known. */
-function assertSentOnce({ stored, jumps, wakes, unwritten, changes }: Log, all: Sent[]): void {
+function assertSentOnce({ stored, jumps, wakes, unwritten, unread, changes }: Log, all: Sent[]): void {
   let atOnce = 0
   for (const [index, again] of all.entries()) {
     const before = all[index - 1]
@@ -43,7 +43,8 @@ function assertSentOnce({ stored, jumps, wakes, unwritten, changes }: Log, all: 
     expect(before.tab.crashed || endedAt <= again.at + SLACK, 'never two at once').toBe(true)
     const between = (at: number) => before.at - SLACK <= at && at <= again.at + SLACK
     if (unwritten.some(({ tab }) => tab === before.tab)) continue // of how it failed the others may not know
-    if (before.tab.crashed || [...jumps, ...unwritten].some(({ at }) => between(at)) || wakes.some(between)) continue
+    if (before.tab.crashed || [...jumps, ...unwritten, ...unread].some(({ at }) => between(at)) || wakes.some(between))
+      continue
     const waited = again.at - endedAt
     if (before.status === 429) expect(waited, 'Retry-After is obeyed').toBeGreaterThanOrEqual(RETRY_AFTER * SECOND)
     if (before.status === 503) expect(waited, 'trouble is backed off from').toBeGreaterThanOrEqual(SHORTEST_DELAY)

@@ -79,7 +79,7 @@ export class Log {
   readonly calls: Call[] = []
   readonly stored: Stored[] = []
   /** Whom the store failed to give anything. */
-  readonly unread: { tab: Tab }[] = []
+  readonly unread: { tab: Tab; at: number }[] = []
   /** What the store failed to take. */
   readonly unwritten: { tab: Tab; turn: number; at: number }[] = []
   readonly minted: Map<string, Minted> = new Map()

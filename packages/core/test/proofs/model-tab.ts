@@ -1,8 +1,11 @@
-import { authorizationCode, password, refreshToken, type TokenStore } from '@keyturn/core'
+import { authorizationCode, type Lease, password, refreshToken, type TokenStore } from '@keyturn/core'
 import { CLIENT_ID, type Fault, USER } from '../authorization-server.ts'
 import { type Log, type Sent, type Server, type Tab, TIMEOUT } from './model-log.ts'
 
 export type Kind = 'authorizationCode' | 'password' | 'refreshToken'
+
+/** It is refused, never comes, comes when nobody waits any more, or never ends. */
+export type LockFault = 'refused' | 'hangs' | 'late' | 'kept'
 
 /** What all tabs of a world share. */
 export interface Surroundings {
@@ -17,6 +20,8 @@ export interface Surroundings {
   readonly meet?: (operation: 'get' | 'replace') => void
   /** Milliseconds until what was written is answered. */
   readonly dawdles?: () => number
+  /** What goes wrong with the next lock. */
+  readonly nextLock?: () => LockFault | undefined
 }
 
 const REDIRECT_URI = 'https://app.example/callback'
@@ -92,7 +97,7 @@ function storeOf(world: Surroundings, self: () => Tab): TokenStore {
         try {
           world.meet?.('get')
         } catch (error) {
-          log.unread.push({ tab: self() })
+          log.unread.push({ tab: self(), at: performance.now() })
           throw error
         }
         return store.get(key)
@@ -115,16 +120,19 @@ function storeOf(world: Surroundings, self: () => Tab): TokenStore {
         return replaced
       }),
     lock: (key, critical, duration) =>
-      around(() =>
-        store.lock(
-          key,
-          async (lease) => {
-            if (gone()) throw new Error('Whoever is gone waits for no lock')
-            return around(() => critical(lease))
-          },
-          duration,
-        ),
-      ),
+      around(async () => {
+        const fault = world.nextLock?.()
+        if (fault === 'refused') throw new Error('no lock is to be had')
+        if (fault === 'hangs') await new Promise(() => {})
+        if (fault === 'late') await new Promise((resolve) => setTimeout(resolve, 4 * TIMEOUT + 1))
+        const enter = async (lease: Lease) => {
+          if (gone()) throw new Error('Whoever is gone waits for no lock')
+          return around(() => critical(lease))
+        }
+        const outcome = await store.lock(key, enter, duration)
+        if (fault === 'kept') await new Promise(() => {})
+        return outcome
+      }),
     watch: (key, listener) => store.watch?.(key, listener) ?? (() => {}),
   }
 }

@@ -2,7 +2,7 @@ import { memoryStore, type OAuthError } from '@keyturn/core'
 import { CLIENT_ID, type Fault } from '../authorization-server.ts'
 import { elapse, setClock } from '../renewal-harness.ts'
 import { type Call, faults, Log, type Server, strictServer, type Tab } from './model-log.ts'
-import { type Kind, openTab, type Surroundings } from './model-tab.ts'
+import { type Kind, type LockFault, openTab, type Surroundings } from './model-tab.ts'
 
 export type Step =
   | { do: 'get' | 'set'; tab: number; calls: number }
@@ -11,6 +11,7 @@ export type Step =
   | { do: 'open' | 'serverRevokes' }
   | { do: 'fault'; fault: keyof typeof faults }
   | { do: 'storeFails'; operation: 'get' | 'replace' | 'late'; times: number }
+  | { do: 'lockFails'; fault: LockFault }
   | { do: 'elapse' | 'jump'; ms: number }
 
 const MOST_TABS = 4
@@ -23,6 +24,7 @@ export class World {
   readonly #tabs: Tab[] = []
   readonly #surroundings: Surroundings
   #faults: Fault[] = []
+  #locks: LockFault[] = []
   readonly #storeFails = { get: 0, replace: 0, late: 0 }
 
   constructor(kind: Kind, grace: number, random: () => number) {
@@ -37,6 +39,7 @@ export class World {
       random,
       store: memoryStore(),
       nextFault: () => this.#faults.shift() ?? {},
+      nextLock: () => this.#locks.shift(),
       dawdles: () => {
         if (this.#storeFails.late === 0) return 0
         this.#storeFails.late = 0 // two of them may take longer than a lease
@@ -73,6 +76,7 @@ export class World {
     if (tab) this.act(tab, step)
     else if (step.do === 'open' && living.length < MOST_TABS) this.open()
     else if (step.do === 'fault') this.#faults.push(faults[step.fault])
+    else if (step.do === 'lockFails') this.#locks.push(step.fault)
     else if (step.do === 'storeFails') this.#storeFails[step.operation] = step.times
     else if (step.do === 'elapse') await this.elapse(step.ms)
     else if (step.do === 'jump') {
@@ -138,6 +142,7 @@ export class World {
 
   mend(): void {
     this.#faults = []
+    this.#locks = []
     Object.assign(this.#storeFails, { get: 0, replace: 0, late: 0 })
   }
 

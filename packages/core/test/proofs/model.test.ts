@@ -35,6 +35,13 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       times: fc.integer({ min: 1, max: 3 }),
     }),
   },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      do: fc.constant('lockFails'),
+      fault: fc.constantFrom('refused', 'hangs', 'late', 'kept'),
+    }),
+  },
 )
 
 const history = fc.array(fc.tuple(step, fc.nat(4)), { minLength: 5, maxLength: 60 })
