@@ -39,7 +39,8 @@ export async function sharedFile({ done, ...options }: PartOptions): Promise<voi
     for (const { code, output } of both) assert(code === 0, output)
     assert(both[0]?.output === both[1]?.output, 'the two processes saw different tokens')
     assert(grants('password') === 1, `the password was sent ${grants('password')} times`)
-    assert(grants('refresh_token') === RENEWALS, `${grants('refresh_token')} renewals instead of ${RENEWALS}`)
+    const more = grants('refresh_token') - RENEWALS // where the last token was seen late, one more may be under way
+    assert(more === 0 || more === 1, `${RENEWALS + more} renewals instead of ${RENEWALS}`)
     const who = await run(cli, 'whoami')
     assert(who.code === 0 && who.output.startsWith('Ada'), `cli whoami: ${who.output}`)
     const logout = await run(cli, 'logout')

@@ -8,7 +8,7 @@ import { worker } from './once-worker.ts'
 
 /** Seconds. A second of it may be lost, because a JWT expires at a whole one; the rest has room for a renewal that fails. */
 const LIFETIME = 9
-const WATCHDOG = 60_000
+const WATCHDOG = 180_000
 
 /** What a part is given; it starts servers of its own, so that what they count is its own doing. */
 export interface PartOptions {

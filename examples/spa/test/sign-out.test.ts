@@ -162,15 +162,16 @@ test('nobody there in any tab: the session ends in all of them; somebody in one 
   await person.leave()
   person = await world.open('/callback', { idle: { after: AFTER } })
   const [page, other] = await twoTabs()
+  let start = 0
   for (let moves = 0; moves < AFTER / 167; moves++) {
+    start = Date.now()
     await other.mouse.move(10 + moves, 10)
     await pause(250)
   }
   for (const tab of [page, other]) expect(await session(tab)).toMatchObject({ status: 'signedIn' })
-  const start = Date.now()
   for (const tab of [page, other]) await untilStatus(tab, 'signedOut')
   expect(Date.now() - start).toBeGreaterThan(AFTER / 2)
-  expect(Date.now() - start).toBeLessThan(AFTER * 2)
+  expect(Date.now() - start).toBeLessThan(AFTER * 3)
   for (const tab of [page, other]) {
     expect(await session(tab)).toMatchObject({ ended: { reason: 'idle' } })
     expect(tab.url()).toBe(`${world.origin}/callback`)

@@ -124,7 +124,7 @@ test('what the login asks for is in the address', async () => {
 test('who does not sign in in time gets a timeout, and nothing listens any more', async () => {
   const { login, opened, redirectUri } = await startWorld()
   const open = (url: string) => void opened.push(url)
-  expect(await rejection(login({ open, loginTimeout: 100 }))).toMatchObject({ code: 'timeout' })
+  expect(await rejection(login({ open, loginTimeout: 1500 }))).toMatchObject({ code: 'timeout' })
   await expect(fetch(redirectUri())).rejects.toMatchObject({ cause: { code: 'ECONNREFUSED' } })
 })
 
