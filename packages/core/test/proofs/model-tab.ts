@@ -17,7 +17,7 @@ export interface Surroundings {
   /** What goes wrong with the next token request. */
   readonly nextFault: () => Fault
   /** Throws where the store fails. */
-  readonly meet?: (operation: 'get' | 'replace') => void
+  readonly meet?: (operation: 'get' | 'replace' | 'answer') => void
   /** Milliseconds until what was written is answered. */
   readonly dawdles?: () => number
   /** What goes wrong with the next lock. */
@@ -117,6 +117,12 @@ function storeOf(world: Surroundings, self: () => Tab): TokenStore {
         // What waits to be revoked is no session.
         if (replaced && !key.includes('revocations')) log.stored.push({ ...now, record: next && structuredClone(next) })
         if (late > 0) await new Promise((resolve) => setTimeout(resolve, late))
+        try {
+          world.meet?.('answer') // it was written, and nobody hears of it
+        } catch (error) {
+          log.unwritten.push(now)
+          throw error
+        }
         return replaced
       }),
     lock: (key, critical, duration) =>

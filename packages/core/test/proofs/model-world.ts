@@ -10,7 +10,7 @@ export type Step =
   | { do: 'revoke' | 'signIn' | 'crash' | 'wake'; tab: number }
   | { do: 'open' | 'serverRevokes' }
   | { do: 'fault'; fault: keyof typeof faults }
-  | { do: 'storeFails'; operation: 'get' | 'replace' | 'late'; times: number }
+  | { do: 'storeFails'; operation: 'get' | 'replace' | 'late' | 'answer'; times: number }
   | { do: 'lockFails'; fault: LockFault }
   | { do: 'elapse' | 'jump'; ms: number }
 
@@ -25,7 +25,7 @@ export class World {
   readonly #surroundings: Surroundings
   #faults: Fault[] = []
   #locks: LockFault[] = []
-  readonly #storeFails = { get: 0, replace: 0, late: 0 }
+  readonly #storeFails = { get: 0, replace: 0, late: 0, answer: 0 }
 
   constructor(kind: Kind, grace: number, random: () => number) {
     this.kind = kind
@@ -143,7 +143,7 @@ export class World {
   mend(): void {
     this.#faults = []
     this.#locks = []
-    Object.assign(this.#storeFails, { get: 0, replace: 0, late: 0 })
+    Object.assign(this.#storeFails, { get: 0, replace: 0, late: 0, answer: 0 })
   }
 
   async close(): Promise<void> {
