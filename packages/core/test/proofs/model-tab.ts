@@ -17,7 +17,7 @@ export interface Surroundings {
   /** What goes wrong with the next token request. */
   readonly nextFault: () => Fault
   /** Throws where the store fails. */
-  readonly meet?: (operation: 'get' | 'replace' | 'answer') => void
+  readonly meet?: (operation: 'get' | 'replace' | 'answer') => void | Promise<void>
   /** Milliseconds until what was written is answered. */
   readonly dawdles?: () => number
   /** What goes wrong with the next lock. */
@@ -95,7 +95,7 @@ function storeOf(world: Surroundings, self: () => Tab): TokenStore {
     get: (key) =>
       around(async () => {
         try {
-          world.meet?.('get')
+          await world.meet?.('get')
         } catch (error) {
           log.unread.push({ tab: self(), at: performance.now() })
           throw error
@@ -106,7 +106,7 @@ function storeOf(world: Surroundings, self: () => Tab): TokenStore {
       around(async () => {
         const now = { tab: self(), turn: log.turn, at: performance.now() }
         try {
-          world.meet?.('replace')
+          await world.meet?.('replace')
         } catch (error) {
           log.unwritten.push(now)
           throw error
@@ -118,7 +118,7 @@ function storeOf(world: Surroundings, self: () => Tab): TokenStore {
         if (replaced && !key.includes('revocations')) log.stored.push({ ...now, record: next && structuredClone(next) })
         if (late > 0) await new Promise((resolve) => setTimeout(resolve, late))
         try {
-          world.meet?.('answer') // it was written, and nobody hears of it
+          await world.meet?.('answer') // it was written, and nobody hears of it
         } catch (error) {
           log.unwritten.push(now)
           throw error

@@ -10,7 +10,7 @@ export type Step =
   | { do: 'revoke' | 'signIn' | 'crash' | 'wake'; tab: number }
   | { do: 'open' | 'serverRevokes' }
   | { do: 'fault'; fault: keyof typeof faults }
-  | { do: 'storeFails'; operation: 'get' | 'replace' | 'late' | 'answer'; times: number }
+  | { do: 'storeFails'; operation: 'get' | 'replace' | 'late' | 'answer' | 'hangs'; times: number }
   | { do: 'lockFails'; fault: LockFault }
   | { do: 'elapse' | 'jump'; ms: number }
 
@@ -25,7 +25,7 @@ export class World {
   readonly #surroundings: Surroundings
   #faults: Fault[] = []
   #locks: LockFault[] = []
-  readonly #storeFails = { get: 0, replace: 0, late: 0, answer: 0 }
+  readonly #storeFails = { get: 0, replace: 0, late: 0, answer: 0, hangs: 0 }
 
   constructor(kind: Kind, grace: number, random: () => number) {
     this.kind = kind
@@ -46,6 +46,10 @@ export class World {
         return 6000
       },
       meet: (operation) => {
+        if (this.#storeFails.hangs > 0) {
+          this.#storeFails.hangs--
+          return new Promise((_, reject) => setTimeout(reject, 6000, new Error('too late')))
+        }
         if (this.#storeFails[operation] === 0) return
         this.#storeFails[operation]--
         throw new Error(`the disk is full (${operation})`)
@@ -143,7 +147,7 @@ export class World {
   mend(): void {
     this.#faults = []
     this.#locks = []
-    Object.assign(this.#storeFails, { get: 0, replace: 0, late: 0, answer: 0 })
+    Object.assign(this.#storeFails, { get: 0, replace: 0, late: 0, answer: 0, hangs: 0 })
   }
 
   async close(): Promise<void> {

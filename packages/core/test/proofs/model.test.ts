@@ -31,7 +31,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     weight: 4,
     arbitrary: fc.record({
       do: fc.constant('storeFails'),
-      operation: fc.constantFrom('get', 'replace', 'late', 'answer'),
+      operation: fc.constantFrom('get', 'replace', 'late', 'answer', 'hangs'),
       times: fc.integer({ min: 1, max: 3 }),
     }),
   },
