@@ -4,6 +4,12 @@ import { type Log, type Sent, type Server, type Tab, TIMEOUT } from './model-log
 
 export type Kind = 'authorizationCode' | 'password' | 'refreshToken'
 
+/** A read, a write, or the answer to one that was done. */
+export type StoreOperation = 'get' | 'replace' | 'answer'
+
+/** It fails at once, or is given up before it does; or it is given up before it works. */
+export type StoreFault = 'throws' | 'hangs' | 'late'
+
 /** It is refused, never comes, comes when nobody waits any more, or never ends. */
 export type LockFault = 'refused' | 'hangs' | 'late' | 'kept'
 
@@ -16,13 +22,14 @@ export interface Surroundings {
   readonly random: () => number
   /** What goes wrong with the next token request. */
   readonly nextFault: () => Fault
-  /** Throws where the store fails. */
-  readonly meet?: (operation: 'get' | 'replace' | 'answer') => void | Promise<void>
-  /** Milliseconds until what was written is answered. */
-  readonly dawdles?: () => number
+  /** What goes wrong with the next call of the store. */
+  readonly nextStore?: (operation: StoreOperation) => StoreFault | undefined
   /** What goes wrong with the next lock. */
   readonly nextLock?: () => LockFault | undefined
 }
+
+/** Milliseconds: longer than a call of the store is waited for. */
+const GIVEN_UP = 6000
 
 const REDIRECT_URI = 'https://app.example/callback'
 
@@ -91,38 +98,26 @@ function storeOf(world: Surroundings, self: () => Tab): TokenStore {
       await hop(world, gone)
     }
   }
+  const trouble = async (operation: StoreOperation, note: () => void) => {
+    const fault = world.nextStore?.(operation)
+    if (fault) note()
+    if (fault === 'hangs' || fault === 'late') await new Promise((resolve) => setTimeout(resolve, GIVEN_UP))
+    if (fault === 'hangs' || fault === 'throws') throw new Error(`the disk is full (${operation})`)
+  }
   return {
     get: (key) =>
       around(async () => {
-        try {
-          await world.meet?.('get')
-        } catch (error) {
-          log.unread.push({ tab: self(), at: performance.now() })
-          throw error
-        }
+        await trouble('get', () => log.unread.push({ tab: self(), at: performance.now() }))
         return store.get(key)
       }),
     replace: (key, expected, next) =>
       around(async () => {
         const now = { tab: self(), turn: log.turn, at: performance.now() }
-        try {
-          await world.meet?.('replace')
-        } catch (error) {
-          log.unwritten.push(now)
-          throw error
-        }
+        await trouble('replace', () => log.unwritten.push(now))
         const replaced = await store.replace(key, expected, next)
-        const late = world.dawdles?.() ?? 0
-        if (late > 0) log.unwritten.push(now)
         // What waits to be revoked is no session.
         if (replaced && !key.includes('revocations')) log.stored.push({ ...now, record: next && structuredClone(next) })
-        if (late > 0) await new Promise((resolve) => setTimeout(resolve, late))
-        try {
-          await world.meet?.('answer') // it was written, and nobody hears of it
-        } catch (error) {
-          log.unwritten.push(now)
-          throw error
-        }
+        await trouble('answer', () => log.unwritten.push(now))
         return replaced
       }),
     lock: (key, critical, duration) =>

@@ -2,7 +2,14 @@ import { memoryStore, type OAuthError } from '@keyturn/core'
 import { CLIENT_ID, type Fault } from '../authorization-server.ts'
 import { elapse, setClock } from '../renewal-harness.ts'
 import { type Call, faults, Log, type Server, strictServer, type Tab } from './model-log.ts'
-import { type Kind, type LockFault, openTab, type Surroundings } from './model-tab.ts'
+import {
+  type Kind,
+  type LockFault,
+  openTab,
+  type StoreFault,
+  type StoreOperation,
+  type Surroundings,
+} from './model-tab.ts'
 
 export type Step =
   | { do: 'get' | 'set'; tab: number; calls: number }
@@ -10,11 +17,13 @@ export type Step =
   | { do: 'revoke' | 'signIn' | 'crash' | 'wake'; tab: number }
   | { do: 'open' | 'serverRevokes' }
   | { do: 'fault'; fault: keyof typeof faults }
-  | { do: 'storeFails'; operation: 'get' | 'replace' | 'late' | 'answer' | 'hangs'; times: number }
+  | { do: 'storeFails'; operation: StoreOperation; fault: StoreFault; times: number }
   | { do: 'lockFails'; fault: LockFault }
   | { do: 'elapse' | 'jump'; ms: number }
 
 const MOST_TABS = 4
+
+const noFaults = (): Record<StoreOperation, StoreFault[]> => ({ get: [], replace: [], answer: [] })
 
 /** Several tabs on one store, and a strict server. */
 export class World {
@@ -25,7 +34,7 @@ export class World {
   readonly #surroundings: Surroundings
   #faults: Fault[] = []
   #locks: LockFault[] = []
-  readonly #storeFails = { get: 0, replace: 0, late: 0, answer: 0, hangs: 0 }
+  #storeFaults = noFaults()
 
   constructor(kind: Kind, grace: number, random: () => number) {
     this.kind = kind
@@ -40,19 +49,11 @@ export class World {
       store: memoryStore(),
       nextFault: () => this.#faults.shift() ?? {},
       nextLock: () => this.#locks.shift(),
-      dawdles: () => {
-        if (this.#storeFails.late === 0) return 0
-        this.#storeFails.late = 0 // two of them may take longer than a lease
-        return 6000
-      },
-      meet: (operation) => {
-        if (this.#storeFails.hangs > 0) {
-          this.#storeFails.hangs--
-          return new Promise((_, reject) => setTimeout(reject, 6000, new Error('too late')))
-        }
-        if (this.#storeFails[operation] === 0) return
-        this.#storeFails[operation]--
-        throw new Error(`the disk is full (${operation})`)
+      nextStore: (operation) => {
+        const fault = this.#storeFaults[operation].shift()
+        // Several that are given up may take longer than a lease.
+        if (fault && fault !== 'throws') this.#storeFaults = noFaults()
+        return fault
       },
     }
   }
@@ -81,7 +82,7 @@ export class World {
     else if (step.do === 'open' && living.length < MOST_TABS) this.open()
     else if (step.do === 'fault') this.#faults.push(faults[step.fault])
     else if (step.do === 'lockFails') this.#locks.push(step.fault)
-    else if (step.do === 'storeFails') this.#storeFails[step.operation] = step.times
+    else if (step.do === 'storeFails') this.#storeFaults[step.operation] = Array(step.times).fill(step.fault)
     else if (step.do === 'elapse') await this.elapse(step.ms)
     else if (step.do === 'jump') {
       await this.turns(1) // nobody sets a clock between a check and its answer
@@ -147,7 +148,7 @@ export class World {
   mend(): void {
     this.#faults = []
     this.#locks = []
-    Object.assign(this.#storeFails, { get: 0, replace: 0, late: 0, answer: 0, hangs: 0 })
+    this.#storeFaults = noFaults()
   }
 
   async close(): Promise<void> {

@@ -31,7 +31,8 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     weight: 4,
     arbitrary: fc.record({
       do: fc.constant('storeFails'),
-      operation: fc.constantFrom('get', 'replace', 'late', 'answer', 'hangs'),
+      operation: fc.constantFrom('get', 'replace', 'answer'),
+      fault: fc.constantFrom('throws', 'hangs', 'late'),
       times: fc.integer({ min: 1, max: 3 }),
     }),
   },
