@@ -1,14 +1,20 @@
 import { authorizationCode, clientCredentials, memoryStore, password } from '@keyturn/core'
-import { expect, test } from 'vitest'
+import { afterEach, expect, test, vi } from 'vitest'
 import { FakePage, rejection } from '../sign-in-server.ts'
 import { startNodeOAuthServer } from './node-oauth-server.ts'
-import { pause, REDIRECT_URI } from './world.ts'
+import { REDIRECT_URI } from './world.ts'
 
 // The same grants at an authorization server of other people, so that nothing is tuned to one: it has no discovery, no
 // OpenID Connect, no revocation; it says `Bearer` and `expires_in`, leaves `scope` as it likes, and rotates.
 
-async function start(accessTokenLifetime = 3600) {
-  const server = await startNodeOAuthServer({ redirectUri: REDIRECT_URI, accessTokenLifetime })
+const LIFETIME = 3_600_000
+
+afterEach(() => vi.useRealTimers())
+
+/** The clocks of both sides are moved, and their timers are real. */
+async function start() {
+  vi.useFakeTimers({ toFake: ['Date', 'performance'] })
+  const server = await startNodeOAuthServer({ redirectUri: REDIRECT_URI, accessTokenLifetime: LIFETIME / 1000 })
   const { issuer, metadata } = server
   const warnings: string[] = []
   const options = {
@@ -73,7 +79,7 @@ test.each([
   ['a client with a secret', web],
   ['a public client', page],
 ])('%s renews with rotation: eight who share a store spend no refresh token twice', async (_, client) => {
-  const { server, options } = await start(2)
+  const { server, options } = await start()
   const store = memoryStore()
   const userAgent = new SignedInPage()
   const tabs = Array.from({ length: 8 }, () => authorizationCode({ ...options, ...client, store, userAgent }))
@@ -85,7 +91,7 @@ test.each([
     expect(new Set(tokens).size).toBe(1)
     expect(await server.accepts(tokens[0] ?? '')).toBe(true)
     for (const token of tokens) seen.add(token)
-    await pause(2050)
+    vi.advanceTimersByTime(LIFETIME)
   }
   expect(seen.size).toBe(3)
   const refreshes = server.seen.filter(({ grantType }) => grantType === 'refresh_token')
@@ -146,7 +152,7 @@ test('a machine with a wrong secret, and one that may not, are told why', async 
 })
 
 test('a password is sent once, and the refresh token serves from then on', async () => {
-  const { server, options } = await start(2) // what is left of a second is told as none
+  const { server, options } = await start()
   const source = password({
     ...options,
     clientId: 'cli',
@@ -155,7 +161,7 @@ test('a password is sent once, and the refresh token serves from then on', async
     password: 'lovelace',
   })
   const first = await source.getAccessToken()
-  await pause(2050)
+  vi.advanceTimersByTime(LIFETIME)
   const second = await source.getAccessToken()
   expect(second).not.toBe(first)
   expect(await server.accepts(second)).toBe(true)
