@@ -46,7 +46,7 @@ function prepareHop(input: Request | URL, given?: RequestInit): ReturnType<typeo
   if (!isPlain || redirect !== 'follow' || integrity || !METHODS.includes(method) || hidesRedirects()) {
     return shown(prepare(input, given))
   }
-  const headers = own ? new Headers(own) : undefined // once, for an iterator is gone then
+  const headers = own === undefined ? undefined : new Headers(own) // once, for an iterator is gone then
   if (headers?.has('authorization')) return prepare(input, { ...init, headers })
   init.redirect = 'manual'
   return { target: { url: input.href, method, headers, redirect, referrer, referrerPolicy }, init }
@@ -60,7 +60,8 @@ function shown({ target, init }: ReturnType<typeof prepare>): ReturnType<typeof 
 }
 
 async function follow(...[hop, answer, by]: Parameters<Redirects['follow']>): Promise<Response> {
-  const { target, init, canSendAgain, redirects = 0 } = hop
+  const { target, canSendAgain, redirects = 0 } = hop
+  const { headers: _, ...init } = hop.init // a hop's own are those of its Request
   if (target.redirect !== 'follow' || init.redirect !== 'manual') return answer
   const url = redirectedTo(answer, target.url)
   if (!url) return answer

@@ -91,6 +91,25 @@ test('each hop is signed anew for its own method and address, and nothing of it 
   ])
 })
 
+test('a GET with headers of its own has each hop signed, and takes those that are for one origin nowhere else', async () => {
+  const other = await loopbackServer((_request, response) => json(response, {}))
+  const api = await redirecting({ '/a': '/b', '/b': `${other.origin}/` })
+  for (const given of [{ 'x-own': '1', cookie: 'a=b', 'proxy-authorization': 'me' }, [['x-own', '1']].values()]) {
+    const headers = given as HeadersInit
+    await authenticatedFetch(signingSource().source, { apis: api.origin })(`${api.origin}/a`, { headers })
+  }
+  const names = ['authorization', 'dpop', 'x-own', 'cookie', 'proxy-authorization']
+  const sent = [...api.requests, ...other.requests].map(({ headers }) => names.map((name) => headers[name]))
+  expect(sent).toEqual([
+    ['DPoP bound', '1', '1', 'a=b', 'me'],
+    ['DPoP bound', '2', '1', 'a=b', 'me'],
+    ['DPoP bound', '1', '1', undefined, undefined],
+    ['DPoP bound', '2', '1', undefined, undefined],
+    [undefined, undefined, '1', undefined, undefined],
+    [undefined, undefined, '1', undefined, undefined],
+  ])
+})
+
 test('a token that is refused after a redirect is renewed there; what was redirected is not sent again', async () => {
   const api = await loopbackServer(({ path, headers }, response) => {
     if (path === '/create') return response.writeHead(302, { location: '/created/7' }).end()

@@ -41,6 +41,7 @@ async function outcome(call: typeof fetch, server: LoopbackServer, path: string,
 
 const bodies: Record<string, () => RequestInit> = {
   GET: () => ({}),
+  'GET with headers': () => ({ headers: { 'x-own': '1', 'content-language': 'de' } }),
   HEAD: () => ({ method: 'HEAD' }),
   'POST of a string': () => ({ method: 'POST', body: 'ü', headers: { 'content-language': 'de', 'x-own': '1' } }),
   'POST of a form': () => ({ method: 'POST', body: new URLSearchParams({ a: 'b' }) }),
