@@ -6,6 +6,7 @@ import type { TokenSource } from './token-source.ts'
 export interface AuthenticatedKyOptions extends Omit<Options, 'fetch'>, AuthenticatedFetchOptions {}
 
 /** A ky instance over `authenticatedFetch`: token and proof are fresh at each of its attempts. */
-export function authenticatedKy(source: TokenSource, { apis, fetch, ...options }: AuthenticatedKyOptions): KyInstance {
-  return ky.create({ ...options, fetch: authenticatedFetch(source, { apis, fetch }) })
+export function authenticatedKy(source: TokenSource, options: AuthenticatedKyOptions): KyInstance {
+  const { apis, fetch, stepUp, ...others } = options
+  return ky.create({ ...others, fetch: authenticatedFetch(source, { apis, fetch, stepUp }) })
 }

@@ -1,4 +1,4 @@
-import { authenticatedFetch, LoginRequiredError, TokenUnavailableError } from '@keyturn/core'
+import { type Answered, authenticatedFetch, LoginRequiredError, TokenUnavailableError } from '@keyturn/core'
 import { authenticatedKy } from '@keyturn/core/ky'
 import ky, { HTTPError } from 'ky'
 import { expect, test } from 'vitest'
@@ -125,6 +125,16 @@ test('ky over authenticatedFetch is the same as authenticatedKy', async () => {
   const server = await loopbackServer((_request, response, count) => json(response, {}, count < 2 ? 503 : 200))
   await ky.create({ fetch: authenticatedFetch(freshSource(), { apis: server.origin }), retry }).get(server.origin)
   expect(server.requests.map(({ headers }) => headers.authorization)).toEqual(['Bearer token-1', 'Bearer token-2'])
+})
+
+test('a step-up is below ky, which sees one answer', async () => {
+  const server = await loopbackServer(({ headers }, response) =>
+    headers.authorization === 'Bearer token-1@more' ? json(response, { fine: true }) : response.writeHead(403).end(),
+  )
+  const stepUp = async ({ response }: Answered) => (response.status === 403 ? { scope: 'more' } : undefined)
+  const client = authenticatedKy(new CountingSource(), { apis: server.origin, stepUp })
+  expect(await client.get(server.origin).json()).toEqual({ fine: true })
+  expect(server.requests).toHaveLength(2)
 })
 
 test('apis is required', () => {
