@@ -87,13 +87,13 @@ async function follow(...[hop, answer, by]: Parameters<Redirects['follow']>): Pr
     ...hop,
     target: request,
     init: options,
-    mayProveAgain: canSendAgain,
+    canSendAgain: true, // bytes, or nothing
     redirects: redirects + 1,
     hasLeft,
   }
   const route = hasLeft ? undefined : by.routeOf(url)
   // A copy, because the next hop may need the body.
-  const without = () => by.plain(canSendAgain ? request.clone() : request, options)
+  const without = () => by.plain(request.clone(), options)
   const response = route ? await by.send({ ...next, route }) : await follow(next, await without(), by)
   return response.redirected ? response : redirected(response)
 }

@@ -47,8 +47,6 @@ export interface Hop {
   person?: unknown
   /** The token that was sent last. */
   accessToken: string
-  /** Whether a proof that is refused is made anew. */
-  mayProveAgain: boolean
   /** How many redirects led here, if any. */
   readonly redirects?: number
   /** Whether one of them led to another origin: no token goes anywhere from there, not even back. */
@@ -92,6 +90,7 @@ export function tokenFetch(
     hop: Hop,
     wanted: AccessTokenRequest | undefined = hop.route.wanted,
     last?: Response,
+    mayProveAgain = hop.canSendAgain,
   ): Promise<Response> {
     let given: Answer
     let headers: Headers
@@ -106,9 +105,9 @@ export function tokenFetch(
     }
     last?.body?.cancel().catch(() => {}) // somebody else reads it, or it is broken: it is of no use to anybody here
     let response = await submit(hop, headers, given.headers)
-    if (source.observe?.({ url: hop.target.url, response }) && hop.mayProveAgain) {
-      hop.mayProveAgain = false
-      response = await send(hop, wanted, response)
+    // Once for each token: it may be long since the last nonce, above all where a person was asked.
+    if (source.observe?.({ url: hop.target.url, response }) && mayProveAgain) {
+      response = await send(hop, wanted, response, false)
     }
     return response.ok || last ? response : settled(hop, response)
   }
@@ -173,7 +172,6 @@ export function tokenFetch(
       signal: init?.signal ?? (request && (target as Request).signal),
       person: personOf(source),
       accessToken: '',
-      mayProveAgain: canSendAgain,
     })
   }
 

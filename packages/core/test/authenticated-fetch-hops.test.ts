@@ -125,6 +125,18 @@ test('a token that is refused after a redirect is renewed there; what was redire
   ])
 })
 
+test('where a redirect has left a stream behind, a token that is refused is renewed', async () => {
+  const api = await loopbackServer(({ path, headers }, response) => {
+    if (path === '/create') return response.writeHead(303, { location: '/created/7' }).end()
+    if (headers.authorization === 'Bearer token-1') return response.writeHead(401).end()
+    json(response, {})
+  })
+  const init = { method: 'POST', body: new Blob(['once']).stream(), duplex: 'half' } as RequestInit
+  const response = await authenticatedFetch(new CountingSource(), { apis: api.origin })(`${api.origin}/create`, init)
+  expect(response.status).toBe(200)
+  expect(seen(api).map(([path]) => path)).toEqual(['/create', '/created/7', '/created/7'])
+})
+
 test('with integrity the platform follows and checks; what is signed is then not redirected', async () => {
   const integrity = 'sha256-ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=' // of "abc"
   const api = await loopbackServer(({ path }, response) =>

@@ -71,6 +71,21 @@ test('a proof is made anew also where the token was refused first', async () => 
   expect(proofs()).toEqual(['DPoP t1 nonce-0', 'DPoP t2 nonce-1', 'DPoP t2 nonce-2'])
 })
 
+test('a proof is made anew for each token: nonces end while a person is asked, and while a token is renewed', async () => {
+  const wantsMore = refusal('DPoP error="insufficient_user_authentication"')
+  const { fetch, proofs } = recorder(wantsNonce, refusesToken, wantsNonce, wantsMore, wantsNonce, fine)
+  const stepUp = async () => ({ scope: 'more' })
+  expect((await authenticatedFetch(signer().source, { apis: API, fetch, stepUp })(API)).status).toBe(200)
+  expect(proofs().map((proof) => proof.replace('DPoP ', ''))).toEqual([
+    't1 nonce-0',
+    't1 nonce-1',
+    't2 nonce-2',
+    't2 nonce-3',
+    't2 nonce-4',
+    't2 nonce-5',
+  ])
+})
+
 test('an API that refuses every proof is asked twice, and buys no renewal', async () => {
   const { fetch, proofs } = recorder(wantsNonce)
   expect((await authenticatedFetch(signer().source, { apis: API, fetch })(API)).status).toBe(401)
