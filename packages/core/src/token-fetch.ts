@@ -221,8 +221,9 @@ export function headersOf(accessToken: string, own?: Record<string, string>, oth
 /** A 401 that is about the token: its challenge is ours, or it names no scheme (CORS hides it). */
 function refusesToken({ status, headers }: Response): boolean {
   const challenge = headers.get('www-authenticate') ?? ''
-  // insufficient_user_authentication (RFC 9470) is about the person, use_dpop_nonce (RFC 9449) about the proof.
-  if (status !== 401 || /insufficient_user_auth|use_dpop_nonce/.test(challenge)) return false
+  // insufficient_user_authentication (RFC 9470) is about the person, use_dpop_nonce and invalid_dpop_proof (RFC 9449) are
+  // about the proof.
+  if (status !== 401 || /insufficient_user_auth|_dpop_[np]/.test(challenge)) return false
   // Quoted strings are gone first, unfinished ones to the end, so that none is looked at twice.
   return /^(?![^\s,=]+([\s,]|$))|(^|[\s,])(bearer|dpop)([\s,]|$)/i.test(challenge.replace(/"(\\.?|[^"\\])*"?/g, ''))
 }

@@ -135,7 +135,7 @@ test('a source that signs is asked for each attempt, with method and URL, and it
 })
 
 test('a challenge about the person or the proof says nothing against the token: the answer is returned', async () => {
-  for (const error of ['insufficient_user_authentication', 'use_dpop_nonce']) {
+  for (const error of ['insufficient_user_authentication', 'use_dpop_nonce', 'invalid_dpop_proof']) {
     const { fetch, sent } = recorder(refusal(`DPoP error="${error}"`))
     const source = new CountingSource()
     expect((await authenticatedFetch(source, { apis: API, fetch })(API)).status).toBe(401)
