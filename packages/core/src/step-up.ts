@@ -117,7 +117,8 @@ export function stepUp(auth: TokenManager, { confirm }: StepUpOptions): StepUp {
       run = running
       const isAsked = run.person === person && join(run, challenge, scope)
       if (isAsked) run.before.add(accessToken)
-      await unlessAborted(run.done, signal)
+      // A refusal is that of those who asked; the others are next.
+      await unlessAborted(isAsked ? run.done : run.done.catch(() => {}), signal)
       if (isAsked) break
     }
     const request = wanted?.scope === undefined ? wanted : { ...wanted, scope: [...new Set(scope)].join(' ') }

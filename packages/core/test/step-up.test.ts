@@ -159,6 +159,20 @@ test('a step-up that is refused is a ChallengeError for all who wait, and the ne
   expect((await world.call('/scope/write')).status).toBe(200)
 })
 
+test('who waits for the turn of another step-up is asked for their own where that one is refused', async () => {
+  let count = 0
+  const world = await startStepUp(async ({ login }, { logIn }) => {
+    const options = login()
+    if (count++ === 0) throw new OAuthError('popup-closed', 'closed')
+    return logIn(options)
+  })
+  const first = rejection(world.call('/acr/high'))
+  const second = world.call('/acr/higher')
+  expect(await first).toMatchObject({ code: 'step-up-refused', challenge: { acrValues: 'high' } })
+  expect((await second).status).toBe(200)
+  expect(world.logins.map((login) => login.get('acr_values'))).toEqual(['higher'])
+})
+
 test('a step-up that leaves the page answers with the challenge, and comes back as appState', async () => {
   const world = await startStepUp(({ login }, { app }) => app.auth.login(login()))
   const response = await world.call('/scope/write?order=7')
