@@ -65,7 +65,6 @@ async function follow(...[hop, answer, by]: Parameters<Redirects['follow']>): Pr
   if (target.redirect !== 'follow' || init.redirect !== 'manual') return answer
   const url = redirectedTo(answer, target.url)
   if (!url) return answer
-  answer.body?.cancel().catch(() => {}) // it is of no use to anybody
   if (redirects === MOST_HOPS) throw failed('redirect count exceeded')
 
   const from =
@@ -104,10 +103,11 @@ function optionsFor({ referrer, referrerPolicy }: Target, init: RequestInit): Re
 }
 
 /** Where a response redirects to; undefined: nowhere. Throws as fetch does for what it cannot follow. */
-function redirectedTo({ status, type, headers }: Response, from: string): URL | undefined {
+function redirectedTo({ status, type, headers, body }: Response, from: string): URL | undefined {
   if (type === 'opaqueredirect') throw failed('the fetch underneath hides where it was redirected to')
   const location = [301, 302, 303, 307, 308].includes(status) ? headers.get('location') : null
   if (location === null) return undefined
+  body?.cancel().catch(() => {}) // it is of no use to anybody, wherever that leads
   // A header is read byte for byte, and servers send UTF-8.
   const text = new TextDecoder().decode(Uint8Array.from(location, (byte) => byte.charCodeAt(0)))
   const url = URL.parse(text, from)

@@ -180,6 +180,21 @@ test('a fetch underneath that hides where it was redirected to makes the call fa
   expect(await call('https://api.example/', { redirect: 'manual' })).toBe(hidden)
 })
 
+test('the body of a redirect is let go, wherever that leads', async () => {
+  for (const location of ['/b', 'ftp://api.example/', 'http://[bad']) {
+    let isLetGo = false
+    const cancel = () => {
+      isLetGo = true
+    }
+    const body = new ReadableStream({ cancel })
+    const answers = [new Response(body, { status: 302, headers: { location } }), new Response('here')]
+    const fetch = async () => answers.shift() ?? new Response()
+    const call = authenticatedFetch(new CountingSource(), { apis: 'https://api.example/', fetch })
+    await call('https://api.example/').catch((error: unknown) => expect(error).toBeInstanceOf(TypeError))
+    expect(isLetGo, location).toBe(true)
+  }
+})
+
 test('a stream that is answered with a 303 leaves neither token nor proof on the way that apis does not cover', async () => {
   const other = await loopbackServer((_request, response) => json(response, {}))
   const api = await redirecting({ '/v1/a': '/public', '/v1/b': `${other.origin}/x` }, 303)
