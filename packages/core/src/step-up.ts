@@ -24,7 +24,8 @@ export interface StepUpLogin extends LoginOptions {
 export interface StepUpOptions {
   /**
    * Has the person agree and log in: offers it, waits for their click, and gives `login()` to `loginWithPopup()`, or to
-   * `auth.login()`, which leaves the page. Rejects where they refuse. Called once for all who wait, never twice at a time.
+   * `auth.login()`, which leaves the page. Rejects where they refuse, and has to settle, for until then all wait. Called once
+   * for all who wait, never twice at a time.
    */
   confirm(request: StepUpRequest): Promise<unknown>
 }
