@@ -24,8 +24,8 @@ export interface StepUpLogin extends LoginOptions {
 export interface StepUpOptions {
   /**
    * Has the person agree and log in: offers it, waits for their click, and gives `login()` to `loginWithPopup()`, or to
-   * `auth.login()`, which leaves the page. Rejects where they refuse, and has to settle, for until then all wait. Called once
-   * for all who wait, never twice at a time.
+   * `auth.login()`, which leaves the page. Rejects where they refuse, and has to settle, for until then all wait. Called
+   * once for all who wait, never twice at a time.
    */
   confirm(request: StepUpRequest): Promise<unknown>
 }
@@ -102,6 +102,21 @@ export function stepUp(auth: TokenManager, { confirm }: StepUpOptions): StepUp {
     if (challenge.error === 'insufficient_scope' && !challenge.scope) return undefined // nobody says what to ask for
     const tokenOf = (request = wanted) => auth.getTokenSet(request).catch(() => undefined)
     const person = personOf(auth)
+    /** The token of a login that brought so much. */
+    const wider = (words: string[]) =>
+      wanted?.scope === undefined ? wanted : { ...wanted, scope: [...new Set(words)].join(' ') }
+
+    if (challenge.error === 'insufficient_scope' && wanted?.scope !== undefined) {
+      // The login of an earlier page, or for another API, may have brought what this one's route does not ask for.
+      const { scope: narrow, ...others } = wanted
+      const brought = wordsOf((await unlessAborted(tokenOf(others), signal))?.scope)
+      const missing = wordsOf(challenge.scope).filter((word) => !wordsOf(narrow).includes(word))
+      if (missing.length && missing.every((word) => brought.includes(word))) {
+        const request = wider([...wordsOf(narrow), ...missing])
+        const got = await unlessAborted(tokenOf(request), signal)
+        if (got && got.accessToken !== accessToken && personOf(auth) === person) return request
+      }
+    }
 
     let run: Run
     let scope: string[]
@@ -122,7 +137,7 @@ export function stepUp(auth: TokenManager, { confirm }: StepUpOptions): StepUp {
       await unlessAborted(isAsked ? run.done : run.done.catch(() => {}), signal)
       if (isAsked) break
     }
-    const request = wanted?.scope === undefined ? wanted : { ...wanted, scope: [...new Set(scope)].join(' ') }
+    const request = wider(scope)
     const got = await unlessAborted(tokenOf(request), signal)
     // What one person asked for is not done as another, who may have logged in instead.
     if (!got || got.accessToken === accessToken || personOf(auth) !== run.person) return undefined

@@ -54,6 +54,7 @@ export async function startStepUp(confirm: (request: StepUpRequest, world: StepU
     grantNothingOf(words) {
       granted = (word) => !words.includes(word)
     },
+    fetch: underneath,
     api: authenticatedFetch(app.auth, {
       apis: 'https://api.example/',
       fetch: underneath,
@@ -77,6 +78,8 @@ export interface StepUpWorld {
   grantNothingOf(words: string[]): void
   /** What happens while the API answers. */
   meanwhile?: (count: number) => Promise<unknown> | undefined
+  /** The API itself. */
+  fetch: typeof fetch
   api: typeof fetch
   call(path: string, init?: RequestInit): Promise<Response>
 }

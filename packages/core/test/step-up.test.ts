@@ -1,4 +1,4 @@
-import { ChallengeError, challengeOf, OAuthError } from '@keyturn/core'
+import { authenticatedFetch, ChallengeError, challengeOf, OAuthError, type StepUpRequest, stepUp } from '@keyturn/core'
 import { afterEach, expect, test, vi } from 'vitest'
 import { rejection } from './sign-in-server.ts'
 import { startStepUp } from './step-up-world.ts'
@@ -189,6 +189,22 @@ test('a step-up that leaves the page answers with the challenge, and comes back 
     },
   })
   expect((await world.call('/scope/write')).status).toBe(200)
+})
+
+test('what a login has brought is not asked for again by the page that comes back, for an API with a scope of its own', async () => {
+  const world = await agree()
+  const { auth, server } = world.app
+  const answer = server.tokenResponse
+  server.tokenResponse = (body) => answer({ ...body, scope: server.tokenRequests.at(-1)?.get('scope') ?? body.scope })
+  const apis = { url: 'https://api.example/', scope: 'read' }
+  const confirm = ({ login }: StepUpRequest) => world.logIn(login())
+  const page = () => authenticatedFetch(auth, { apis, fetch: world.fetch, stepUp: stepUp(auth, { confirm }) })
+  expect((await page()('https://api.example/scope/write')).status).toBe(200)
+  expect(world.logins).toHaveLength(1)
+  expect((await page()('https://api.example/scope/write')).status).toBe(200)
+  expect(world.logins).toHaveLength(1)
+  expect((await page()('https://api.example/scope/admin+write')).status).toBe(200)
+  expect(world.logins).toHaveLength(2)
 })
 
 test('a caller who goes away ends no step-up', async () => {
