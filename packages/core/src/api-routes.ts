@@ -61,9 +61,9 @@ const unusable = () =>
     fix: 'Set apis to the URLs that may see a token, without query and fragment.',
   })
 
-/** The URL as fetch would understand it, in a page also a relative one. */
+/** The URL as fetch would understand it, in a page or a worker also a relative one. */
 export function absoluteUrl(url: string): URL | null {
-  return URL.parse(url, globalThis.document?.baseURI)
+  return URL.parse(url, globalThis.document?.baseURI ?? globalThis.location?.href)
 }
 
 /** A URL that has to be an API's, and its route. Throws an `OAuthError` where `apis` does not cover it. */

@@ -134,8 +134,12 @@ test('a signal of null in the options takes the signal of the Request away', asy
   expect(await (await api(request, { signal: null })).text()).toBe('fine')
 })
 
-test('in a page, relative addresses are those of the page', async () => {
-  vi.stubGlobal('document', { baseURI: 'https://app.example/deep/page' })
+test.each([
+  ['a page', 'document', 'baseURI'],
+  ['a worker of a page', 'location', 'href'],
+])('in %s, relative addresses are those of it', async (_, global, name) => {
+  const base = 'https://app.example/deep/page'
+  vi.stubGlobal(global, { [name]: base })
   const sent: [string, string | null][] = []
   const asked: string[] = []
   const source: TokenSource = {
@@ -148,7 +152,7 @@ test('in a page, relative addresses are those of the page', async () => {
   const api = authenticatedFetch(source, {
     apis: '/api/',
     fetch: async (input, init) => {
-      const request = new Request(input instanceof Request ? input : new URL(`${input}`, document.baseURI), init)
+      const request = new Request(input instanceof Request ? input : new URL(`${input}`, base), init)
       sent.push([request.url, request.headers.get('authorization')])
       return new Response()
     },
