@@ -55,12 +55,14 @@ export async function openWebSocket(
   const socket = construct(options, route, given)
   owner.made(socket)
   const over = new AbortController()
+  let connection: WebSocketConnection | undefined
   const closed = new Promise<Closed>((resolve) => {
     socket.addEventListener('close', (event) => {
       const { code, reason } = Object(event)
       owner.closed(socket)
       // Servers say what was wrong, and some say with what.
-      resolve({ code, reason: `${reason}`.includes(token.accessToken) ? '' : `${reason}` })
+      const told = [token, connection?.token ?? token].some(({ accessToken }) => `${reason}`.includes(accessToken))
+      resolve({ code, reason: told ? '' : `${reason}` })
       over.abort()
     })
   })
@@ -70,7 +72,7 @@ export async function openWebSocket(
     socket.addEventListener('open', () => {
       const openedAt = performance.now()
       const isByRefusal = rejectedToken !== undefined
-      const connection = { socket, token, openedAt, isByRefusal, closed, signal: over.signal }
+      connection = { socket, token, openedAt, isByRefusal, closed, signal: over.signal }
       try {
         owner.opened(connection)
         resolve(connection)

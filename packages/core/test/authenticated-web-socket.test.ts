@@ -480,6 +480,21 @@ test('where the app can say a token again, the connection stays and is given eac
   expect(told).toEqual(['open'])
 })
 
+test('a token that was said again is in no reason that a server closes with, nor is the one before', async () => {
+  const { source } = machine()
+  const { disconnects, last } = connected(source, { reauthenticate: (accessToken) => `again ${accessToken}` })
+  await turns(5)
+  last().accept()
+  await elapse(61 * MINUTE, 5 * SECOND)
+  last().drop(4000, 'no good: access-token-2')
+  await elapse(2 * SECOND)
+  last().accept()
+  await elapse(61 * MINUTE, 5 * SECOND)
+  last().drop(4000, 'no good: access-token-2')
+  await turns()
+  expect(disconnects.map(({ reason }) => reason)).toEqual(['', ''])
+})
+
 test('those who share one token do not reconnect in one moment, and all before it ends', async () => {
   const { source } = machine()
   vi.mocked(Math.random).mockRestore()
