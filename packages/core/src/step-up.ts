@@ -30,6 +30,9 @@ export interface StepUpOptions {
   confirm(request: StepUpRequest): Promise<unknown>
 }
 
+/** Milliseconds in which a page that is to be left is gone. */
+const LEAVING = 10_000
+
 /** What one step-up asks for. */
 interface Asked {
   readonly scope: Set<string>
@@ -122,11 +125,15 @@ export function stepUp(auth: TokenManager, { confirm }: StepUpOptions): StepUp {
     let scope: string[]
     for (;;) {
       const held = await unlessAborted(tokenOf(), signal)
+      scope = [...wordsOf(held?.scope), ...wordsOf(challenge.scope)]
+      const isLate = last?.before.has(accessToken)
+      const other = isLate && (await unlessAborted(tokenOf(wider(scope)), signal))
       if (!held || personOf(auth) !== person) return undefined // whose request it is could not step up
-      scope = [...wordsOf(held.scope), ...wordsOf(challenge.scope)]
       if (!running && last && covers(last.asked, challenge)) {
         run = last
-        if (run.before.has(accessToken)) break // an answer that comes late: there is another token already
+        // Whoever was sent to log in, and is still here, has come back without.
+        const isUndone = other && other.accessToken === accessToken && Date.now() - run.endedAt > LEAVING
+        if (run.before.has(accessToken) && !isUndone) break // an answer that comes late: there is another token already
         if (run.after.has(accessToken) && !isPast(run, challenge)) return undefined
       }
       running ??= start(challenge, url)

@@ -207,6 +207,18 @@ test('what a login has brought is not asked for again by the page that comes bac
   expect(world.logins).toHaveLength(2)
 })
 
+test('who comes back to the page without having logged in is asked again', async () => {
+  const world = await startStepUp(({ login }, { app, logins }) => {
+    logins.push(new URLSearchParams())
+    return app.auth.login(login())
+  })
+  const call = async () => (await world.call('/scope/write')).status
+  expect([await call(), await call(), world.logins.length]).toEqual([403, 403, 1]) // it is about to be left
+  vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 10_001 })
+  expect([await call(), world.logins.length]).toEqual([403, 2])
+  expect(world.requests).toHaveLength(3)
+})
+
 test('a caller who goes away ends no step-up', async () => {
   const world = await agreeLater()
   const controller = new AbortController()
