@@ -70,7 +70,9 @@ async function follow(...[hop, answer, by]: Parameters<Redirects['follow']>): Pr
   const from =
     target instanceof Request ? target : new Request(target.url, { ...init, headers: new Headers(target.headers) })
   if (answer.status !== 303 && from.body && !canSendAgain) throw failed('a stream cannot be sent again')
-  const { cache, credentials, keepalive, mode, referrer, referrerPolicy, signal } = from
+  const { cache, credentials, keepalive, mode, referrerPolicy, signal } = from
+  // A redirect may have a policy of its own (Referrer Policy section 8.1): all of them are understood as the strictest.
+  const referrer = answer.headers.has('referrer-policy') ? '' : from.referrer
   const standard = { cache, credentials, keepalive, mode, referrer, referrerPolicy, signal }
   const isGet = becomesGet(answer.status, from.method)
   const isOther = url.origin !== new URL(from.url).origin

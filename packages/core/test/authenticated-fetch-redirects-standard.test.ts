@@ -94,6 +94,27 @@ test.each([
   expect(await outcome(api, server, `${path}#mine`, {})).toEqual(await outcome(fetch, server, `${path}#mine`, {}))
 })
 
+test('a redirect with a referrer policy of its own sends no referrer on; without, what fetch sends', async () => {
+  const other = await standardServer()
+  let policy: string | undefined
+  const server = await loopbackServer(({ path }, response) => {
+    const location = { '/here': '/there', '/away': `${other.origin}/x` }[path]
+    if (!location) return response.end('here')
+    response.writeHead(307, { location, ...(policy && { 'referrer-policy': policy }) }).end()
+  })
+  const api = authenticatedFetch(new CountingSource(), { apis: server.origin })
+  const init: RequestInit = { referrer: `${server.origin}/from?secret`, referrerPolicy: 'unsafe-url' }
+  const referrers = async (call: typeof fetch) => {
+    for (const path of ['/here', '/away']) await call(server.origin + path, init)
+    return [...server.requests.splice(0), ...other.requests.splice(0)].map(({ headers }) => headers.referer)
+  }
+  expect(await referrers(api)).toEqual(await referrers(fetch))
+  for (policy of ['no-referrer', 'origin', 'unsafe-url, same-origin']) {
+    const { referrer } = init
+    expect(await referrers(api), policy).toEqual([referrer, undefined, referrer, undefined])
+  }
+})
+
 test('twenty redirects are followed, one more is too many', async () => {
   const server = await standardServer()
   const api = authenticatedFetch(new CountingSource(), { apis: server.origin })
