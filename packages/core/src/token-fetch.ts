@@ -138,7 +138,7 @@ export function tokenFetch(
   /** What comes of an answer that is not ok: another one where it says what is wrong with the token, or where it redirects. */
   async function settled(hop: Hop, first: Response): Promise<Response> {
     // Where a redirect has led is nobody to judge the token.
-    const isElsewhere = first.url !== hop.target.url && first.url && routeOf(absoluteUrl(first.url)) !== hop.route
+    const isElsewhere = routeOf(absoluteUrl(first.url)) !== hop.route && first.redirected
     const last = hop.canSendAgain && !isElsewhere ? await judged(hop, first) : first
     return redirects?.follow(hop, last, { routeOf, send, plain }) ?? last
   }

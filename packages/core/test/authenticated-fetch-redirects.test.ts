@@ -38,6 +38,17 @@ test('where the platform follows by itself, a refusal by another origin is not a
   expect([source.refusals, api.requests.length, other.requests.length]).toEqual([0, 1, 1])
 })
 
+test('a fetch underneath that reaches the API elsewhere has its refused tokens renewed', async () => {
+  const container = await loopbackServer(({ headers }, response) =>
+    headers.authorization === 'Bearer token-1' ? response.writeHead(401).end() : json(response, {}),
+  )
+  const apis = 'https://api.example/'
+  for (const make of [authenticatedFetch, tokenFetch]) {
+    const call = make(new CountingSource(), { apis, fetch: (_, init) => fetch(container.origin, init) })
+    expect((await call(apis)).status).toBe(200)
+  }
+})
+
 test('a redirect between two APIs does not carry the token of one to the other', async () => {
   const second = await loopbackServer((_request, response) => json(response, {}))
   const first = await loopbackServer((_request, response) => response.writeHead(307, { location: second.origin }).end())
