@@ -4,6 +4,7 @@ import { ChallengeError } from './errors.ts'
 import type { LoginOptions } from './grants/login-options.ts'
 import { personOf, type StepUp } from './token-fetch.ts'
 import type { TokenManager } from './token-manager.ts'
+import type { TokenSet } from './token-set.ts'
 
 /** What a person is asked for. */
 export interface StepUpRequest {
@@ -105,36 +106,32 @@ export function stepUp(auth: TokenManager, { confirm }: StepUpOptions): StepUp {
     if (challenge.error === 'insufficient_scope' && !challenge.scope) return undefined // nobody says what to ask for
     const tokenOf = (request = wanted) => auth.getTokenSet(request).catch(() => undefined)
     const person = personOf(auth)
-    /** The token of a login that brought so much. */
-    const wider = (words: string[]) =>
-      wanted?.scope === undefined ? wanted : { ...wanted, scope: [...new Set(words)].join(' ') }
-
-    if (challenge.error === 'insufficient_scope' && wanted?.scope !== undefined) {
-      // The login of an earlier page, or for another API, may have brought what this one's route does not ask for.
-      const { scope: narrow, ...others } = wanted
-      const brought = wordsOf((await unlessAborted(tokenOf(others), signal))?.scope)
-      const missing = wordsOf(challenge.scope).filter((word) => !wordsOf(narrow).includes(word))
-      if (missing.length && missing.every((word) => brought.includes(word))) {
-        const request = wider([...wordsOf(narrow), ...missing])
-        const got = await unlessAborted(tokenOf(request), signal)
-        if (got && got.accessToken !== accessToken && personOf(auth) === person) return request
-      }
-    }
+    const missing = wordsOf(challenge.scope)
+    const { scope: narrow, ...others } = wanted ?? {}
+    /** The token of a login that brought what is missing. */
+    const request =
+      narrow === undefined ? wanted : { ...others, scope: [...new Set([...wordsOf(narrow), ...missing])].join(' ') }
+    const isOther = (got: TokenSet | undefined) => got !== undefined && got.accessToken !== accessToken
 
     let run: Run
-    let scope: string[]
     for (;;) {
+      // A login may bring what a route does not ask for.
+      const brought = wordsOf((await unlessAborted(tokenOf(others), signal))?.scope)
+      const scope = [...brought, ...wordsOf(narrow), ...missing]
+      const isBrought = challenge.error === 'insufficient_scope' && includes([...brought, ...wordsOf(narrow)], missing)
+      const isKnown = last?.before.has(accessToken) || last?.after.has(accessToken)
+      const other = isBrought || isKnown ? await unlessAborted(tokenOf(request), signal) : undefined
+      const isEnough = isOther(other) && includes(wordsOf(other?.scope), missing)
       const held = await unlessAborted(tokenOf(), signal)
-      scope = [...wordsOf(held?.scope), ...wordsOf(challenge.scope)]
-      const isLate = last?.before.has(accessToken)
-      const other = isLate && (await unlessAborted(tokenOf(wider(scope)), signal))
       if (!held || personOf(auth) !== person) return undefined // whose request it is could not step up
+      // That of an earlier page, of another one, or for another API.
+      if (isBrought && isEnough) return request ?? {}
       if (!running && last && covers(last.asked, challenge)) {
         run = last
         // Whoever was sent to log in, and is still here, has come back without.
-        const isUndone = other && other.accessToken === accessToken && Date.now() - run.endedAt > LEAVING
+        const isUndone = !isOther(held) && !isEnough && Date.now() - run.endedAt > LEAVING
         if (run.before.has(accessToken) && !isUndone) break // an answer that comes late: there is another token already
-        if (run.after.has(accessToken) && !isPast(run, challenge)) return undefined
+        if (run.after.has(accessToken) && !isPast(run, challenge)) return isEnough ? (request ?? {}) : undefined
       }
       running ??= start(challenge, url)
       run = running
@@ -144,12 +141,12 @@ export function stepUp(auth: TokenManager, { confirm }: StepUpOptions): StepUp {
       await unlessAborted(isAsked ? run.done : run.done.catch(() => {}), signal)
       if (isAsked) break
     }
-    const request = wider(scope)
     const got = await unlessAborted(tokenOf(request), signal)
+    const held = await unlessAborted(tokenOf(), signal)
     // What one person asked for is not done as another, who may have logged in instead.
-    if (!got || got.accessToken === accessToken || personOf(auth) !== run.person) return undefined
-    run.after.add(got.accessToken)
-    return request ?? {}
+    if (personOf(auth) !== run.person) return undefined
+    for (const token of [got, held]) if (token && isOther(token)) run.after.add(token.accessToken)
+    return isOther(got) ? (request ?? {}) : undefined
   }
 }
 
@@ -166,7 +163,7 @@ function join({ asked, isSealed }: Run, challenge: Challenge, scope: string[]): 
 
 function covers(asked: Asked, { scope, acrValues, maxAge }: Challenge): boolean {
   return (
-    wordsOf(scope).every((word) => asked.scope.has(word)) &&
+    includes([...asked.scope], wordsOf(scope)) &&
     (acrValues ?? asked.acrValues) === asked.acrValues &&
     (maxAge === undefined || (asked.maxAge ?? Number.POSITIVE_INFINITY) <= maxAge)
   )
@@ -178,3 +175,4 @@ function isPast({ endedAt }: Run, { maxAge }: Challenge): boolean {
 }
 
 const wordsOf = (list = '') => list.split(' ').filter(Boolean)
+const includes = (all: string[], words: string[]) => words.every((word) => all.includes(word))
