@@ -76,6 +76,7 @@ async function follow(...[hop, answer, by]: Parameters<Redirects['follow']>): Pr
   const standard = { cache, credentials, keepalive, mode, referrer, referrerPolicy, signal }
   const isGet = becomesGet(answer.status, from.method)
   const isOther = url.origin !== new URL(from.url).origin
+  if (isOther && mode === 'same-origin') throw failed('request mode cannot be "same-origin"')
   const headers = new Headers(from.headers)
   for (const name of [...(isGet ? OF_BODY : []), ...(isOther ? OF_ORIGIN : [])]) headers.delete(name)
   const method = isGet ? 'GET' : from.method

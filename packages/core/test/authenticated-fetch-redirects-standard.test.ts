@@ -115,6 +115,20 @@ test('a redirect with a referrer policy of its own sends no referrer on; without
   }
 })
 
+test('a request that is to stay at its origin is redirected to no other', async () => {
+  const [server, other] = [await standardServer(), await standardServer()]
+  const api = authenticatedFetch(new CountingSource(), { apis: [server.origin, other.origin] })
+  for (const status of [302, 303, 307]) {
+    for (const location of ['/x', `${other.origin}/x`, to(302, `${other.origin}/x`)]) {
+      for (const init of [{}, { method: 'POST', body: 'mine' }]) {
+        const [path, options]: [string, RequestInit] = [to(status, location), { ...init, mode: 'same-origin' }]
+        expect(await outcome(api, server, path, options)).toEqual(await outcome(fetch, server, path, options))
+      }
+    }
+  }
+  expect(other.requests).toEqual([])
+})
+
 test('twenty redirects are followed, one more is too many', async () => {
   const server = await standardServer()
   const api = authenticatedFetch(new CountingSource(), { apis: server.origin })
