@@ -17,8 +17,8 @@ async function startNarrow(says = (asked: string | null | undefined, all: unknow
     const scope = says(asked, body.scope)
     return scope === undefined ? Response.json({ error: 'invalid_scope' }, { status: 400 }) : { ...response, scope }
   }
-  const narrow = (confirm: StepUpOptions['confirm'] = ({ login }) => world.logIn(login())) => {
-    const apis = { url: 'https://api.example/', scope: 'read' }
+  const narrow = (confirm: StepUpOptions['confirm'] = ({ login }) => world.logIn(login()), scope = 'read') => {
+    const apis = { url: 'https://api.example/', scope }
     const api = authenticatedFetch(auth, { apis, fetch: world.fetch, stepUp: stepUp(auth, { confirm }) })
     return async (path: string) => (await api(`https://api.example${path}`)).status
   }
@@ -86,4 +86,38 @@ test('an answer that comes after several step-ups is repeated with the token tha
   resolve()
   expect((await slow).status).toBe(200)
   expect(world.logins).toHaveLength(2)
+})
+
+test('what a server gives all the same after a login that never came is used, also later', async () => {
+  const { world, narrow } = await startNarrow((asked) => asked ?? 'openid read')
+  let count = 0
+  const call = narrow(({ login }) => {
+    count++
+    return world.app.auth.login(login())
+  })
+  expect(await call('/scope/write')).toBe(200)
+  vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 10_001 })
+  expect([await call('/scope/write'), count]).toEqual([200, 1])
+})
+
+test('an answer that comes long after a step-up that brought nothing asks nobody again', async () => {
+  const { world, narrow, asked } = await startNarrow((asked) =>
+    asked?.includes('write') ? undefined : (asked ?? 'openid read'),
+  )
+  world.grantNothingOf(['write'])
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const call = narrow()
+  world.meanwhile = (count) => (count === 1 ? promise : undefined)
+  const slow = call('/scope/write')
+  await vi.waitFor(() => expect(world.requests).toHaveLength(1))
+  expect(await call('/scope/write')).toBe(403)
+  vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 10_001 })
+  resolve()
+  expect([await slow, asked()]).toEqual([403, ['openid read write']])
+})
+
+test('what a route asks for besides what the session has is no reason to ask a person', async () => {
+  const { narrow, asked } = await startNarrow()
+  expect(await narrow(undefined, 'other')('/scope/read+other')).toBe(200)
+  expect(asked()).toEqual([])
 })
