@@ -165,3 +165,13 @@ test('the fragment of an address reaches the last hop of a chain that names none
   await api(`${server.origin}${to(302, '/x#theirs')}#mine`)
   expect(urls).toEqual(['/count/1#mine', '/count/0#mine', `${to(302, '/x#theirs')}#mine`, '/x#theirs'])
 })
+
+test('where a redirect has left its origin no later hop there has a token, even at another API', async () => {
+  const [server, other] = [await standardServer(), await standardServer()]
+  const api = authenticatedFetch(new CountingSource(), { apis: [server.origin, other.origin] })
+  await api(server.origin + to(302, other.origin + to(302, '/x')))
+  expect(other.requests.map(({ path, headers }) => [path, headers.authorization])).toEqual([
+    [to(302, '/x'), undefined],
+    ['/x', undefined],
+  ])
+})
