@@ -20,7 +20,7 @@ export interface ConnectionSource extends TokenSource {
 
 type Signed = AccessTokenRequest & { method: string; url: string }
 
-/** The least time between two questions for another token, milliseconds. */
+/** The least time before another token is asked for, milliseconds. */
 const SHORTEST_WAIT = 1000
 
 /** The source of one connection: it remembers which token it gave, and knows when another one should take its place. */
@@ -82,8 +82,9 @@ export class ConnectionToken implements TokenSource {
     const held = this.#held
     if (!held) return new Promise(() => {})
     const should = held.until('should')
-    // Somewhere between should and must: those who share one token do not all reconnect at once.
-    let wait = should + Math.random() * (held.until('must') - should)
+    // Somewhere between should and must: those who share one token do not all reconnect at once. Not at once either where
+    // a source gives tokens that have ended already: there is always another one.
+    let wait = Math.max(SHORTEST_WAIT, should + Math.random() * (held.until('must') - should))
     for (;;) {
       await pause(wait, signal, false)
       let retryAt = 0
