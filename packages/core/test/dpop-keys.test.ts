@@ -1,4 +1,5 @@
 import {
+  authenticatedFetch,
   clientCredentials,
   dpop,
   memoryStore,
@@ -160,6 +161,22 @@ test('a grant that can ask again does so with another key', async () => {
   expect(later.explain().map(({ event }) => event)).not.toContain('ended')
   await later.getAccessToken({ rejectedToken: await later.getAccessToken() })
   expect(server.tokenRequests.at(-1)?.get('grant_type')).toBe('refresh_token')
+})
+
+test('a session that goes on with another key keeps no token of the last one', async () => {
+  const { store, change } = openStore()
+  const { options } = optionsWith(store)
+  const first = password({ ...options, ...ada })
+  await first.getAccessToken()
+  await first.getAccessToken({ scope: 'other' })
+  await change((record) => (record.refreshToken ? { ...record, version: record.version + 1 } : undefined))
+  const later = password({ ...options, ...ada, dpop: dpop() })
+  const token = await later.getAccessToken()
+  server.bind(`refresh-token-${/\d+$/.exec(await later.getAccessToken({ scope: 'other' }))}`, 'nobody')
+  await later.getAccessToken({ rejectedToken: token }) // the refresh token is refused, and the password asks again
+  expect(server.tokenRequests.at(-1)?.get('grant_type')).toBe('password')
+  const api = { url: 'https://api.example/', scope: 'other' }
+  expect((await authenticatedFetch(later, { apis: api, fetch: server.fetch })(api.url)).status).toBe(200)
 })
 
 test.each(['nothing', 'another key', 'garbage'])('a key that is damaged (%s) is a lost one', async (damage) => {
