@@ -24,9 +24,10 @@ export function dpop(): DPoP {
       // Tokens are of no use to others who share the store but not the key; a person would like to know why.
       store: store && (store.keys || !kind.asksAgain) ? boundStore(store, keys, kind.asksAgain) : undefined,
 
-      async thumbprint() {
+      async thumbprint(isHere) {
         const { stored } = await keys.lookedFor()
-        return keys.isKept ? stored.thumbprint : undefined
+        const outlivesPage = store?.keys && store.keys !== 'memory'
+        return keys.isKept && (isHere || outlivesPage) ? stored.thumbprint : undefined
       },
 
       async prove(url, headers, bound) {

@@ -3,6 +3,7 @@ import {
   clientCredentials,
   dpop,
   memoryStore,
+  memoryTransactions,
   password,
   pushedAuthorizationRequests,
   refreshToken,
@@ -264,6 +265,21 @@ test('the authorization request names no key that the login would come back with
   await app.auth.login()
   expect(new URL(app.page.lastVisited).searchParams.has('dpop_jkt')).toBe(false)
 })
+
+test.each([undefined, 'memory', 'structured', 'encrypted'] as const)(
+  'where keys are kept so (%s), a login that may come back to another page names its key if that has it by then',
+  async (keys) => {
+    const store = { ...memoryStore(), keys }
+    const elsewhere = { ...memoryTransactions(), inMemory: undefined }
+    const [here, anywhere] = [memoryTransactions(), elsewhere].map((transactions) =>
+      startApp({ dpop: dpop(), store, transactions }),
+    )
+    for (const app of [here, anywhere]) await app?.auth.login()
+    const names = [here, anywhere].map((app) => new URL(`${app?.page.lastVisited}`).searchParams.has('dpop_jkt'))
+    expect(names).toEqual([true, keys === 'structured' || keys === 'encrypted'])
+    expect(memoryStore().keys).toBe('memory')
+  },
+)
 
 test('a session that has no key yet, because its first request failed, is not lost', async () => {
   const { store, records } = openStore()
