@@ -187,6 +187,13 @@ test.each([3 * 3600, -3 * 3600])(
   },
 )
 
+test('a proxy whose clock is wrong spoils no proof for a server that takes them as they are', async () => {
+  const { server, source } = start()
+  server.proxyAhead = 600
+  await source.getAccessToken({ rejectedToken: await source.getAccessToken() })
+  expect(server.tokenRequests.map((body) => body.get('grant_type'))).toEqual(['password', 'refresh_token'])
+})
+
 test('an API whose own clock is wrong is proved by that', async () => {
   const { server, api } = start()
   server.apiAhead = 600
