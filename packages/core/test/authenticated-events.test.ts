@@ -5,6 +5,7 @@ import {
   type ConnectionSource,
   clientCredentials,
   type Disconnection,
+  type IssuedTokenSet,
   LoginRequiredError,
   type ServerSentEvent,
   TokenUnavailableError,
@@ -566,6 +567,19 @@ test('a source whose every token is another one, and has ended already, buys a c
   await elapse(20 * SECOND, 10)
   expect(server.streams.length).toBeGreaterThan(10)
   expect(server.streams.length).toBeLessThan(22)
+})
+
+test('a source of one’s own that fails is asked less and less for the token that is to follow', async () => {
+  let asked = 0
+  const getTokenSet = async (): Promise<IssuedTokenSet> => {
+    if (asked++) throw new TypeError('fetch failed')
+    return { accessToken: 'token-1', tokenType: 'Bearer', issuedAt: Date.now(), expiresAt: Date.now() + MINUTE }
+  }
+  const { server } = reading({ getTokenSet, getAccessToken: async () => 'token-1' })
+  await elapse(60 * MINUTE, SECOND)
+  expect(server.tokens).toEqual(['token-1'])
+  expect(asked).toBeGreaterThan(20)
+  expect(asked).toBeLessThan(60)
 })
 
 test('a source that does not tell when its tokens end has no connection renewed', async () => {
