@@ -34,9 +34,18 @@ async function userInfo(auth: TokenManager, request: AccessTokenRequest): Promis
     const answer = await client.send(url, { redirect: 'manual' }, authorize)
     return { ...answer, accessToken, sub: claims.sub }
   }
-  let answer = await ask()
-  if (auth.observe?.({ url: url.href, response: answer.response })) answer = await ask()
-  if (answer.response.status === 401) answer = await ask(answer.accessToken)
+  // Every answer may bring the next nonce, and another proof may pass once for each token.
+  const observed = ({ response }: EndpointAnswer) => auth.observe?.({ url: url.href, response })
+  const proven = async (rejectedToken?: string) => {
+    let answer = await ask(rejectedToken)
+    if (observed(answer)) {
+      answer = await ask(rejectedToken)
+      observed(answer)
+    }
+    return answer
+  }
+  let answer = await proven()
+  if (answer.response.status === 401) answer = await proven(answer.accessToken)
   return claimsIn(answer, answer.sub, auth)
 }
 
