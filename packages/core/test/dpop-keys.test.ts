@@ -12,7 +12,7 @@ import {
   type TokenStore,
 } from '@keyturn/core'
 import { calculateJwkThumbprint, exportJWK } from 'jose'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { ProofServer } from './proof-server.ts'
 import { rejection, startApp } from './sign-in-server.ts'
 
@@ -280,6 +280,15 @@ test.each([undefined, 'memory', 'structured', 'encrypted'] as const)(
     expect(memoryStore().keys).toBe('memory')
   },
 )
+
+test('a key that could not be made is made for the next login', async () => {
+  const app = startApp({ dpop: dpop() })
+  const busy = vi.spyOn(crypto.subtle, 'generateKey').mockRejectedValue(new DOMException('not now', 'OperationError'))
+  expect(await rejection(app.auth.login())).toMatchObject({ name: 'OperationError' })
+  busy.mockRestore()
+  await app.auth.login()
+  expect(app.page.visited).toHaveLength(1)
+})
 
 test('a session that has no key yet, because its first request failed, is not lost', async () => {
   const { store, records } = openStore()
