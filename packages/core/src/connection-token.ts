@@ -85,7 +85,8 @@ export class ConnectionToken implements TokenSource {
     // Somewhere between should and must: those who share one token do not all reconnect at once. Not at once either where
     // a source gives tokens that have ended already: there is always another one.
     let wait = Math.max(SHORTEST_WAIT, should + Math.random() * (held.until('must') - should))
-    for (let failures = 0; ; ) {
+    let failures = 0
+    for (;;) {
       await pause(wait, signal, false)
       let failure: unknown
       try {
