@@ -11,7 +11,7 @@ export interface AuthenticatedEventsOptions extends EventRequest {
   lastEventId?: string | undefined
   /** How long an event may be, in characters; one that is longer ends the stream. Default 1,000,000. */
   maxEventLength?: number | undefined
-  /** Called for every connection that is open. */
+  /** Called when a connection is open, at first and after a disconnection; not for one that takes the place of another. */
   onOpen?: (() => void) | undefined
   /** Called where a connection is gone, or could not be had, and another one is tried. */
   onDisconnect?: ((disconnection: Disconnection) => void) | undefined

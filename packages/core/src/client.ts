@@ -150,7 +150,10 @@ export class Client {
         this.tokenRequests++
       })
     let answer = await ask()
-    if (possession?.learn(answer)) answer = await ask()
+    if (possession?.learn(answer)) {
+      answer = await ask()
+      possession.learn(answer) // the next nonce
+    }
     const { client, secrets, response, json } = answer
     const { status, headers } = response
     if (json?.error && typeof json.error === 'string') {

@@ -1,7 +1,7 @@
 import { unlessAborted } from './deadline.ts'
-import { LoginRequiredError, OAuthError, TokenUnavailableError } from './errors.ts'
+import { LoginRequiredError, OAuthError } from './errors.ts'
 import { HeldToken } from './held-token.ts'
-import { pause } from './reconnection.ts'
+import { pause, reconnectionDelay } from './reconnection.ts'
 import { sessionEnded } from './renewal-errors.ts'
 import type { SessionSnapshot } from './session-snapshot.ts'
 import { personOf } from './token-fetch.ts'
@@ -20,7 +20,7 @@ export interface ConnectionSource extends TokenSource {
 
 type Signed = AccessTokenRequest & { method: string; url: string }
 
-/** The least time between two questions for another token, milliseconds. */
+/** The least time before another token is asked for, milliseconds. */
 const SHORTEST_WAIT = 1000
 
 /** The source of one connection: it remembers which token it gave, and knows when another one should take its place. */
@@ -82,11 +82,13 @@ export class ConnectionToken implements TokenSource {
     const held = this.#held
     if (!held) return new Promise(() => {})
     const should = held.until('should')
-    // Somewhere between should and must: those who share one token do not all reconnect at once.
-    let wait = should + Math.random() * (held.until('must') - should)
+    // Somewhere between should and must: those who share one token do not all reconnect at once. Not at once either where
+    // a source gives tokens that have ended already: there is always another one.
+    let wait = Math.max(SHORTEST_WAIT, should + Math.random() * (held.until('must') - should))
+    let failures = 0
     for (;;) {
       await pause(wait, signal, false)
-      let retryAt = 0
+      let failure: unknown
       try {
         const other = await unlessAborted(Promise.resolve(this.#source.getTokenSet?.(this.#wanted)), signal)
         if (other?.accessToken !== this.#accessToken) return
@@ -94,9 +96,10 @@ export class ConnectionToken implements TokenSource {
         signal.throwIfAborted()
         if (error instanceof LoginRequiredError) throw error
         // The connection is as good as its server takes it to be; without another token there will be no better one.
-        if (error instanceof TokenUnavailableError) retryAt = error.retryAt
+        failure = error
+        failures++
       }
-      wait = Math.max(SHORTEST_WAIT, held.until('must') / 2, retryAt - Date.now())
+      wait = Math.max(held.until('must') / 2, reconnectionDelay(SHORTEST_WAIT, failures, failure))
     }
   }
 }

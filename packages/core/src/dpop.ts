@@ -24,9 +24,10 @@ export function dpop(): DPoP {
       // Tokens are of no use to others who share the store but not the key; a person would like to know why.
       store: store && (store.keys || !kind.asksAgain) ? boundStore(store, keys, kind.asksAgain) : undefined,
 
-      async thumbprint() {
+      async thumbprint(isHere) {
         const { stored } = await keys.lookedFor()
-        return keys.isKept ? stored.thumbprint : undefined
+        const outlivesPage = store?.keys && store.keys !== 'memory'
+        return keys.isKept && (isHere || outlivesPage) ? stored.thumbprint : undefined
       },
 
       async prove(url, headers, bound) {
@@ -40,11 +41,13 @@ export function dpop(): DPoP {
         const tellsTime = headers.has('date') || typeof id_token === 'string'
         const nonce = headers.get('dpop-nonce')
         const skew = tellsTime ? clockSkew(headers, id_token) : undefined
-        const { wasWrong } = servers.learn(AUTHORIZATION_SERVER, nonce, skew)
-        if (error === 'use_dpop_nonce' && nonce === null) {
+        const wantsNonce = error === 'use_dpop_nonce'
+        const isRefusal = wantsNonce || error === 'invalid_dpop_proof'
+        const { wasWrong } = servers.learn(AUTHORIZATION_SERVER, nonce, skew, isRefusal)
+        if (wantsNonce && nonce === null) {
           warnings.warn('The authorization server hides its DPoP-Nonce: name that in Access-Control-Expose-Headers.')
         }
-        return (error === 'use_dpop_nonce' && nonce !== null) || (error === 'invalid_dpop_proof' && wasWrong)
+        return isRefusal && (wantsNonce ? nonce !== null : wasWrong)
       },
 
       signing: {
@@ -63,7 +66,7 @@ export function dpop(): DPoP {
           const nonce = headers.get('dpop-nonce')
           // Other answers may come from a cache, and tell an old time.
           const skew = isRefusal && headers.has('date') ? clockSkew(headers, undefined) : undefined
-          const { isNew, wasWrong } = servers.learn(new URL(url).origin, nonce, skew)
+          const { isNew, wasWrong } = servers.learn(new URL(url).origin, nonce, skew, isRefusal)
           const challenge = headers.get('www-authenticate')
           if (!isRefusal) return false
           if (challenge === null) return isNew || wasWrong // CORS hides what it says

@@ -7,7 +7,7 @@ export function memoryStore(): TokenStore {
   const listeners = new Map<string, Set<() => void>>()
   const locks = new LocalLocks()
   return {
-    keys: 'structured',
+    keys: 'memory',
     async get(key) {
       return structuredClone(records.get(key))
     },

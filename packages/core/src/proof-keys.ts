@@ -72,10 +72,16 @@ export class ProofKeys {
   }
 
   #own(): Promise<ProofKey> {
-    this.#made ??= newProofKey(this.#source.options.store?.keys).then((key) => {
-      this.#held.set(key.stored.thumbprint, key)
-      return key
-    })
+    this.#made ??= newProofKey(this.#source.options.store?.keys).then(
+      (key) => {
+        this.#held.set(key.stored.thumbprint, key)
+        return key
+      },
+      (error) => {
+        this.#made = this.#next = undefined // the next one who needs a key has it made anew
+        throw error
+      },
+    )
     return this.#made
   }
 }

@@ -35,8 +35,11 @@ export type TokenFor = (wanted: AccessTokenRequest) => Promise<[{ stored: Stored
 export interface ProofOfPossession {
   /** Where the source's sessions are kept. */
   readonly store: TokenStore | undefined
-  /** Names the key to an authorization request (RFC 9449 section 10); `undefined` where a login may come back without it. */
-  thumbprint(): Promise<string | undefined>
+  /**
+   * Names the key to an authorization request (RFC 9449 section 10); `undefined` where a login may come back without it.
+   * `isHere`: it comes back to this process or page.
+   */
+  thumbprint(isHere: boolean): Promise<string | undefined>
   /** Adds the proof to a token request (RFC 9449 section 5). Default: with the key for the next session. */
   prove(url: URL, headers: Headers, key: StoredKey | undefined): Promise<StoredKey>
   /** Learns from the answer; gives whether it was the proof that was refused, and another one may pass (RFC 9449 section 8). */

@@ -9,13 +9,15 @@ export const AUTHORIZATION_SERVER = ''
 /** What one server told. */
 interface Told {
   readonly nonce?: string | undefined
-  /** Seconds that its clock is ahead. */
+  /** Seconds that its clock is ahead, by its refusals: what it takes needs no other time, and a `Date` may be a proxy's. */
   readonly skew?: number | undefined
 }
 
 /** What servers told of the proofs that they take: their last nonce (RFC 9449 sections 8 and 9), and the time. */
 export class ProofServers {
   readonly #told = new Map<string, Told>()
+  /** Seconds that the authorization server's clock is ahead, by whatever it answers. */
+  #ahead = 0
 
   /** Nonce and time for a proof to a server; who does not tell the time is believed to have the authorization server's. */
   wishes(server: string): { nonce: string | undefined; at: number } {
@@ -23,11 +25,17 @@ export class ProofServers {
   }
 
   /** `skew`: seconds that its clock is ahead, where it told. Gives whether nonce and time are other than was believed. */
-  learn(server: string, nonce: string | null, skew: number | undefined): { isNew: boolean; wasWrong: boolean } {
+  learn(
+    server: string,
+    nonce: string | null,
+    skew: number | undefined,
+    isRefusal: boolean,
+  ): { isNew: boolean; wasWrong: boolean } {
     const before = this.#told.get(server)
     const believed = this.#skew(server)
     this.#told.delete(server)
-    this.#told.set(server, { nonce: nonce ?? before?.nonce, skew: skew ?? before?.skew })
+    this.#told.set(server, { nonce: nonce ?? before?.nonce, skew: (isRefusal ? skew : undefined) ?? before?.skew })
+    if (server === AUTHORIZATION_SERVER) this.#ahead = skew ?? this.#ahead
     for (const oldest of this.#told.keys()) if (this.#told.size > MOST) this.#told.delete(oldest)
     return {
       isNew: nonce !== null && nonce !== before?.nonce,
@@ -36,6 +44,6 @@ export class ProofServers {
   }
 
   #skew(server: string): number {
-    return this.#told.get(server)?.skew ?? this.#told.get(AUTHORIZATION_SERVER)?.skew ?? 0
+    return this.#told.get(server)?.skew ?? (server === AUTHORIZATION_SERVER ? 0 : this.#ahead)
   }
 }

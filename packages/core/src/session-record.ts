@@ -119,8 +119,10 @@ export function succeeded(record: SessionRecord, tokenKey: string, tokenSet: Iss
   const { accessToken, tokenType, issuedAt, expiresAt, scope, authorizationDetails } = tokenSet
   const token: StoredToken = { accessToken, tokenType, issuedAt, expiresAt, scope, authorizationDetails }
   const tokens: Record<string, StoredToken> = { [tokenKey]: token }
+  // Those that are bound to another key than the session is from now on are of no use: nothing could prove them.
+  const isSameKey = tokenSet.key?.thumbprint === record.key?.thumbprint
   for (const [key, other] of Object.entries(record.tokens)) {
-    if (key !== tokenKey && other.expiresAt > issuedAt) tokens[key] = other
+    if (key !== tokenKey && isSameKey && other.expiresAt > issuedAt) tokens[key] = other
   }
   const { failures: _, sending: __, ended: ___, ...rest } = record
   return {

@@ -10,9 +10,10 @@ export type StoredRecord = SessionRecord
 export interface TokenStore {
   /**
    * How it keeps private keys: `structured` as the `CryptoKey` that they are (structured clone), `encrypted` as plain data
-   * that nobody else can read. Default: not at all, and keys live in memory.
+   * that nobody else can read, `memory` as they are, as long as this process or page lives. Default: not at all, and keys
+   * live in memory.
    */
-  readonly keys?: 'structured' | 'encrypted' | undefined
+  readonly keys?: 'structured' | 'encrypted' | 'memory' | undefined
   get(key: string): Promise<StoredRecord | undefined>
   /**
    * Writes `next` if the record's version (`versionOf()`) is still `expected` (`undefined`: there is none); tells whether

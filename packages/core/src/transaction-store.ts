@@ -12,6 +12,8 @@ export interface Transaction {
 
 /** Keeps logins that are under way, each under its `state`, where only the user agent that began them finds them. */
 export interface TransactionStore {
+  /** Whether logins come back to the process or page that began them, and to none that was loaded anew. Default: no. */
+  readonly inMemory?: boolean | undefined
   put(state: string, transaction: Transaction): void | Promise<void>
   /** Gives it and forgets it, at once: a transaction is used once. */
   take(state: string): Transaction | undefined | Promise<Transaction | undefined>
@@ -31,6 +33,7 @@ export function isUnderWay(found: unknown): found is Transaction {
 export function memoryTransactions(): TransactionStore {
   const transactions = new Map<string, Transaction>()
   return {
+    inMemory: true,
     put(state, transaction) {
       transactions.set(state, transaction)
     },

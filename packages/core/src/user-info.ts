@@ -18,7 +18,10 @@ export function fetchUserInfo(auth: TokenManager, request: AccessTokenRequest = 
 async function userInfo(auth: TokenManager, request: AccessTokenRequest): Promise<Claims> {
   const { client } = auth
   const url = await client.requiredEndpoint('userinfo_endpoint')
-  const ask = async (rejectedToken = request.rejectedToken) => {
+  const ask = async (
+    rejectedToken = request.rejectedToken,
+    mayProveAgain = true,
+  ): Promise<EndpointAnswer & { accessToken: string; sub: string }> => {
     const wanted = { ...request, ...(rejectedToken && { rejectedToken }) }
     const { claims, accessToken: token } = await auth.getTokenSet(wanted)
     if (!claims) {
@@ -32,10 +35,11 @@ async function userInfo(auth: TokenManager, request: AccessTokenRequest): Promis
       }
     }
     const answer = await client.send(url, { redirect: 'manual' }, authorize)
-    return { ...answer, accessToken, sub: claims.sub }
+    // Every answer may bring the next nonce; another proof is made once for each token.
+    const isOfProof = auth.observe?.({ url: url.href, response: answer.response })
+    return isOfProof && mayProveAgain ? ask(rejectedToken, false) : { ...answer, accessToken, sub: claims.sub }
   }
   let answer = await ask()
-  if (auth.observe?.({ url: url.href, response: answer.response })) answer = await ask()
   if (answer.response.status === 401) answer = await ask(answer.accessToken)
   return claimsIn(answer, answer.sub, auth)
 }

@@ -5,13 +5,14 @@ import {
   type ConnectionSource,
   clientCredentials,
   type Disconnection,
+  type IssuedTokenSet,
   LoginRequiredError,
   type ServerSentEvent,
   TokenUnavailableError,
 } from '@keyturn/core'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { testAuthorizationServer } from './authorization-server.ts'
-import { CountingSource } from './counting-source.ts'
+import { CountingSource, endedTokens } from './counting-source.ts'
 import { EventServer } from './event-server.ts'
 import { elapse, MINUTE, movedTime, SECOND, sourceAt, turns } from './renewal-harness.ts'
 import { comeBack, startApp } from './sign-in-server.ts'
@@ -559,6 +560,26 @@ test('a pause is over when the network returns', async () => {
   network.dispatchEvent(new Event('online'))
   await turns()
   expect(server.streams.length).toBe(before + 1)
+})
+
+test('a source whose every token is another one, and has ended already, buys a connection a second and no storm', async () => {
+  const { server } = reading(endedTokens())
+  await elapse(20 * SECOND, 10)
+  expect(server.streams.length).toBeGreaterThan(10)
+  expect(server.streams.length).toBeLessThan(22)
+})
+
+test('a source of one’s own that fails is asked less and less for the token that is to follow', async () => {
+  let asked = 0
+  const getTokenSet = async (): Promise<IssuedTokenSet> => {
+    if (asked++) throw new TypeError('fetch failed')
+    return { accessToken: 'token-1', tokenType: 'Bearer', issuedAt: Date.now(), expiresAt: Date.now() + MINUTE }
+  }
+  const { server } = reading({ getTokenSet, getAccessToken: async () => 'token-1' })
+  await elapse(60 * MINUTE, SECOND)
+  expect(server.tokens).toEqual(['token-1'])
+  expect(asked).toBeGreaterThan(20)
+  expect(asked).toBeLessThan(60)
 })
 
 test('a source that does not tell when its tokens end has no connection renewed', async () => {

@@ -10,7 +10,7 @@ import {
 } from '@keyturn/core'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { testAuthorizationServer } from './authorization-server.ts'
-import { CountingSource } from './counting-source.ts'
+import { CountingSource, endedTokens } from './counting-source.ts'
 import { elapse, MINUTE, movedTime, SECOND, sourceAt, turns } from './renewal-harness.ts'
 import { comeBack, startApp } from './sign-in-server.ts'
 import { expectNone } from './visible-secrets.ts'
@@ -478,6 +478,15 @@ test('where the app can say a token again, the connection stays and is given eac
     ...['again access-token-2', 'again access-token-3', 'again access-token-4'],
   ])
   expect(told).toEqual(['open'])
+})
+
+test('a source whose every token is another one, and has ended already, is asked for one a second and no more', async () => {
+  const { last } = connected(endedTokens(), { reauthenticate: (accessToken) => `again ${accessToken}` })
+  await turns(5)
+  last().accept()
+  await elapse(20 * SECOND, 10)
+  expect(last().sent.length).toBeGreaterThan(10)
+  expect(last().sent.length).toBeLessThan(22)
 })
 
 test('a token that was said again is in no reason that a server closes with, nor is the one before', async () => {

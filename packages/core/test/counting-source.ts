@@ -1,4 +1,4 @@
-import type { AccessTokenRequest, TokenSource } from '@keyturn/core'
+import type { AccessTokenRequest, ConnectionSource, IssuedTokenSet, TokenSource } from '@keyturn/core'
 
 /** A source whose every token is a new one after a refusal, and that remembers what it was asked for. */
 export class CountingSource implements TokenSource {
@@ -17,4 +17,16 @@ export class CountingSource implements TokenSource {
   get refusals(): number {
     return this.asked.filter(({ rejectedToken }) => rejectedToken !== undefined).length
   }
+}
+
+/** A source of one's own that asks its server every time, by a clock that is wrong: all that it gives has ended already. */
+export function endedTokens(): ConnectionSource {
+  let count = 0
+  const getTokenSet = async (): Promise<IssuedTokenSet> => ({
+    accessToken: `token-${++count}`,
+    tokenType: 'Bearer',
+    issuedAt: Date.now() - 120_000,
+    expiresAt: Date.now() - 60_000,
+  })
+  return { getTokenSet, getAccessToken: async () => (await getTokenSet()).accessToken }
 }

@@ -1,7 +1,9 @@
 import {
+  authenticatedFetch,
   clientCredentials,
   dpop,
   memoryStore,
+  memoryTransactions,
   password,
   pushedAuthorizationRequests,
   refreshToken,
@@ -10,7 +12,7 @@ import {
   type TokenStore,
 } from '@keyturn/core'
 import { calculateJwkThumbprint, exportJWK } from 'jose'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { ProofServer } from './proof-server.ts'
 import { rejection, startApp } from './sign-in-server.ts'
 
@@ -162,6 +164,22 @@ test('a grant that can ask again does so with another key', async () => {
   expect(server.tokenRequests.at(-1)?.get('grant_type')).toBe('refresh_token')
 })
 
+test('a session that goes on with another key keeps no token of the last one', async () => {
+  const { store, change } = openStore()
+  const { options } = optionsWith(store)
+  const first = password({ ...options, ...ada })
+  await first.getAccessToken()
+  await first.getAccessToken({ scope: 'other' })
+  await change((record) => (record.refreshToken ? { ...record, version: record.version + 1 } : undefined))
+  const later = password({ ...options, ...ada, dpop: dpop() })
+  const token = await later.getAccessToken()
+  server.bind(`refresh-token-${/\d+$/.exec(await later.getAccessToken({ scope: 'other' }))}`, 'nobody')
+  await later.getAccessToken({ rejectedToken: token }) // the refresh token is refused, and the password asks again
+  expect(server.tokenRequests.at(-1)?.get('grant_type')).toBe('password')
+  const api = { url: 'https://api.example/', scope: 'other' }
+  expect((await authenticatedFetch(later, { apis: api, fetch: server.fetch })(api.url)).status).toBe(200)
+})
+
 test.each(['nothing', 'another key', 'garbage'])('a key that is damaged (%s) is a lost one', async (damage) => {
   const { store, change } = openStore()
   const { options } = optionsWith(store)
@@ -246,6 +264,30 @@ test('the authorization request names no key that the login would come back with
   const app = startApp({ dpop: dpop(), store: { ...memoryStore(), get: failing, replace: failing } })
   await app.auth.login()
   expect(new URL(app.page.lastVisited).searchParams.has('dpop_jkt')).toBe(false)
+})
+
+test.each([undefined, 'memory', 'structured', 'encrypted'] as const)(
+  'where keys are kept so (%s), a login that may come back to another page names its key if that has it by then',
+  async (keys) => {
+    const store = { ...memoryStore(), keys }
+    const elsewhere = { ...memoryTransactions(), inMemory: undefined }
+    const [here, anywhere] = [memoryTransactions(), elsewhere].map((transactions) =>
+      startApp({ dpop: dpop(), store, transactions }),
+    )
+    for (const app of [here, anywhere]) await app?.auth.login()
+    const names = [here, anywhere].map((app) => new URL(`${app?.page.lastVisited}`).searchParams.has('dpop_jkt'))
+    expect(names).toEqual([true, keys === 'structured' || keys === 'encrypted'])
+    expect(memoryStore().keys).toBe('memory')
+  },
+)
+
+test('a key that could not be made is made for the next login', async () => {
+  const app = startApp({ dpop: dpop() })
+  const busy = vi.spyOn(crypto.subtle, 'generateKey').mockRejectedValue(new DOMException('not now', 'OperationError'))
+  expect(await rejection(app.auth.login())).toMatchObject({ name: 'OperationError' })
+  busy.mockRestore()
+  await app.auth.login()
+  expect(app.page.visited).toHaveLength(1)
 })
 
 test('a session that has no key yet, because its first request failed, is not lost', async () => {

@@ -144,6 +144,15 @@ test('a nonce that comes with a good answer is the next one', async () => {
   expect(server.proofsFor(API)).toHaveLength(1 + 6)
 })
 
+test('where each answer of the authorization server has another nonce, one request is refused and no more', async () => {
+  const { server, source } = start()
+  server.wantsNonce.token = true
+  server.changesNonce = true
+  await source.getAccessToken({ rejectedToken: await source.getAccessToken() })
+  const asked = server.tokenRequests.map((body) => body.get('grant_type'))
+  expect(asked).toEqual(['password', 'password', 'refresh_token'])
+})
+
 test('a refused proof does not spend the one retry of a refused token', async () => {
   const { server, api } = start()
   await api(API)
@@ -186,6 +195,13 @@ test.each([3 * 3600, -3 * 3600])(
     expect(server.proofsFor(API)).toHaveLength(3)
   },
 )
+
+test('a proxy whose clock is wrong spoils no proof for a server that takes them as they are', async () => {
+  const { server, source } = start()
+  server.proxyAhead = 600
+  await source.getAccessToken({ rejectedToken: await source.getAccessToken() })
+  expect(server.tokenRequests.map((body) => body.get('grant_type'))).toEqual(['password', 'refresh_token'])
+})
 
 test('an API whose own clock is wrong is proved by that', async () => {
   const { server, api } = start()

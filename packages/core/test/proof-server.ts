@@ -34,6 +34,8 @@ export class ProofServer {
   ahead = 0
   /** Seconds that the API's clock is ahead of that. */
   apiAhead = 0
+  /** Seconds that the clock is ahead by which the `Date` of an answer is written: that of a proxy. */
+  proxyAhead = 0
   /** Whether CORS shows challenges. */
   showsChallenge = true
   tokenType = 'DPoP'
@@ -148,7 +150,7 @@ export class ProofServer {
   #headers(endpoint: Endpoint, problem?: string): Record<string, string> {
     if (this.changesNonce) this.#nonces[endpoint] = `nonce-${endpoint}-${randomUUID()}`
     const tells = this.changesNonce || this.neverContent || problem === 'use_dpop_nonce'
-    const date = new Date(this.#now(endpoint)).toUTCString()
+    const date = new Date(this.#now(endpoint) + 1000 * this.proxyAhead).toUTCString()
     return { date, ...(tells && { 'dpop-nonce': this.#nonces[endpoint] }) }
   }
 }

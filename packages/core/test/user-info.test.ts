@@ -1,4 +1,4 @@
-import { fetchUserInfo, OAuthError, refreshToken } from '@keyturn/core'
+import { dpop, fetchUserInfo, OAuthError, refreshToken } from '@keyturn/core'
 import { expect, test } from 'vitest'
 import { type App, comeBack, ISSUER, rejection, startApp } from './sign-in-server.ts'
 
@@ -34,6 +34,28 @@ test('a token that is refused is renewed once, and the claims come with the next
   expect(await fetchUserInfo(app.auth)).toMatchObject({ sub: 'ada' })
   expect(asked(app)).toHaveLength(2)
   expect(app.server.tokenRequests).toHaveLength(2)
+})
+
+test('an endpoint whose every nonce is good for one proof is given each, also where it refuses the token', async () => {
+  const app = startApp({ dpop: dpop() })
+  let issued = 0
+  app.server.tokenResponse = (body) => ({ ...body, access_token: `token-${++issued}`, token_type: 'DPoP' })
+  await comeBack(app)
+  await app.auth.handleCallback()
+  let given = 0
+  const nonces: unknown[] = []
+  app.server.userInfo = (claims) => {
+    const { headers } = asked(app).at(-1) ?? {}
+    const { nonce } = JSON.parse(atob(`${headers?.get('dpop')?.split('.')[1]}`.replace(/-/g, '+').replace(/_/g, '/')))
+    nonces.push(nonce)
+    const isToken = headers?.get('authorization') === 'DPoP token-2'
+    const error = nonce === `nonce-${given}` ? (isToken ? undefined : 'invalid_token') : 'use_dpop_nonce'
+    const next = { 'dpop-nonce': `nonce-${++given}` }
+    if (!error) return Response.json(claims, { headers: next })
+    return new Response(undefined, { status: 401, headers: { ...next, 'www-authenticate': `DPoP error="${error}"` } })
+  }
+  for (let call = 0; call < 2; call++) expect(await fetchUserInfo(app.auth)).toMatchObject({ sub: 'ada' })
+  expect(nonces).toEqual([undefined, 'nonce-1', 'nonce-2', 'nonce-3'])
 })
 
 test('an endpoint that refuses every token is asked twice, and no more', async () => {

@@ -96,7 +96,7 @@ export class AuthorizationCodeFlow<C extends Claims = Claims> extends TokenManag
         login_hint: options.loginHint,
         acr_values: options.acrValues,
         max_age: maxAge?.toString(),
-        dpop_jkt: await this.client.possession?.thumbprint(),
+        dpop_jkt: await this.client.possession?.thumbprint(!!route.transactions.inMemory),
       },
     )
     if (requestObject) request = await requestObject(this.client, request)

@@ -75,7 +75,7 @@ export const recordChecks: Checks = {
   async 'a private key is kept as the store says that it keeps keys'(store, other) {
     const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' }
     const pair = await crypto.subtle.generateKey(algorithm, store.keys === 'encrypted', ['sign', 'verify'])
-    if (store.keys === 'structured') {
+    if (store.keys === 'structured' || store.keys === 'memory') {
       await store.replace('alice', undefined, { ...record(1), key: { thumbprint: 'a', pair } })
       const found = (await other.get('alice'))?.key?.pair?.privateKey
       equal(found?.extractable, false)
