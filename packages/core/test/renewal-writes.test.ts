@@ -247,6 +247,16 @@ test('a sign-in whose write is answered too late is not renewed without a lock, 
   expect(server.reuses).toEqual([])
 })
 
+test('where only the lock fails, what a sibling has renewed is taken over', async () => {
+  const { server, source, rejectedToken, trouble, options } = await session()
+  const other = refreshToken(options)
+  expect(await other.getAccessToken()).toBe(rejectedToken)
+  const renewed = await source.getAccessToken({ rejectedToken })
+  trouble.lock = 'throws'
+  expect(await other.getAccessToken({ rejectedToken })).toBe(renewed)
+  expect(server.tokenRequests()).toHaveLength(2)
+})
+
 test('who waits for a lock that is not given back gets nothing of a session that is over by then', async () => {
   const { server, trouble, mine, theirs, signedIn } = two()
   await Object(mine).begin(signedIn)
