@@ -125,7 +125,7 @@ test('a renewal that is under way in one tab does not bring back a session that 
   await signIn(person.page)
   const other = await person.tab()
   await untilStatus(other, 'signedIn')
-  world.server.fault({ delay: 800, times: 1 })
+  world.server.fault({ delay: 4000, times: 1 })
   const before = refreshes()
   const renewal = other.evaluate(async () => {
     const rejectedToken = await lab.auth.getAccessToken().catch(() => '')
@@ -135,7 +135,7 @@ test('a renewal that is under way in one tab does not bring back a session that 
   await person.page.evaluate(() => lab.auth.logout({ endSession: false }))
   await untilStatus(other, 'signedOut')
   expect(await renewal).toMatchObject({ name: 'LoginRequiredError' })
-  await expect.poll(() => refreshes()).toBeGreaterThan(before)
+  await expect.poll(() => refreshes(), { timeout: 10_000 }).toBeGreaterThan(before)
   for (const page of [person.page, other]) {
     await page.reload()
     await untilStatus(page, 'signedOut')
