@@ -127,7 +127,7 @@ test('a second tab shows the same session; a clock that jumps costs one renewal,
   const seen = second.waitForSelector('#login:not([hidden])').then(() => performance.now())
   const pressed = performance.now()
   await press('Sign out')
-  expect((await seen) - pressed).toBeLessThan(1000)
+  expect((await seen) - pressed).toBeLessThan(5000)
   await said('signed out in another tab', second)
   expect(await lane('you → orders', second).locator('.mark.ended').count()).toBe(1)
   await page.waitForURL('**/session/end?*') // whole, or the button moves away from under the click
