@@ -40,6 +40,7 @@ export async function worker({ done, ...options }: PartOptions): Promise<void> {
         server.fault()
         await until(() => bought() > LIFETIMES, stop.signal)
       }
+      await source.client.metadata() // not in the second of the first token
       await wait(1000 - (Date.now() % 1000)) // the first token's whole seconds are then whole
       const working = work({ source, url: orders.url, signal: stop.signal, every: 50, report })
       await outage().catch(() => {}) // stopped, because a call failed
