@@ -92,12 +92,12 @@ export class Client {
   /** An endpoint of the authorization server, checked. */
   async endpoint(name: Endpoint): Promise<URL | undefined> {
     const server = await this.metadata()
-    const { metadata = {}, allowInsecureRequests } = this.#options
+    const { metadata, allowInsecureRequests } = this.#options
     const { aliases } = this.#authenticate
     const named = (by: Partial<AuthorizationServer>) => (aliases && Object(by[aliases])[name]) ?? by[name]
     const url = named(server)
     // Who is far away does not say what to send to a service of this machine; the app may.
-    const mayBeLocal = !/^https:/i.test(this.issuer) || url === named(metadata)
+    const mayBeLocal = !/^https:/i.test(this.issuer) || url === named(metadata ?? {})
     return url ? secureUrl(url, allowInsecureRequests, mayBeLocal) : undefined
   }
 

@@ -77,6 +77,11 @@ test.each(ELSEWHERE)('the issuer "%s" is refused at once, with what to change', 
   expect(error).toMatchObject({ code: 'insecure-url', retryable: false, fix: expect.stringContaining('https') })
 })
 
+test('metadata that is null is none, as it is for whoever writes no types', async () => {
+  const { source } = recording({ metadata: null as never })
+  expect(await rejection(source.getAccessToken())).toMatchObject({ code: 'invalid-metadata' })
+})
+
 test('the token endpoint of a server far away is on this machine where the app itself says so', async () => {
   const { source, sent } = recording({ metadata: { token_endpoint: 'http://localhost:9000/token' } })
   expect(await source.getAccessToken()).toBe('a')
