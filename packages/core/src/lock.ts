@@ -33,6 +33,18 @@ export class LocalLocks {
   }
 }
 
+/** One after another, for ever if need be. */
+export class Turns {
+  /** Resolves when all have had theirs. */
+  over: Promise<unknown> = Promise.resolve()
+
+  take<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.over.then(work)
+    this.over = turn.catch(() => {}) // the next one has its own outcome
+    return turn
+  }
+}
+
 /**
  * Runs `critical` under the store's lock. A holder may keep that for three time-outs, so it is waited for a little
  * longer; once it is ours, `critical` has its own deadlines. What the store fails at is a `StoreError`.

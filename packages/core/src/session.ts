@@ -1,7 +1,7 @@
 import { pauseFor, settledWithin, timerBehind, unlessAborted, within } from './deadline.ts'
 import { OAuthError, StoreError, TokenUnavailableError } from './errors.ts'
 import { GAP, type HeldToken } from './held-token.ts'
-import { underLock } from './lock.ts'
+import { Turns, underLock } from './lock.ts'
 import { type Renewal, renew } from './renewal.ts'
 import { lostLease } from './renewal-errors.ts'
 import { PROBE_INTERVAL } from './renewal-policy.ts'
@@ -16,7 +16,7 @@ import type { Lease } from './token-store.ts'
 /** One session and everything that happens to it: served from memory, renewed once for all who ask, kept in the store. */
 export class Session extends SessionCopy {
   readonly #flights = new Map<string, { intent: number; rejected: Set<string>; promise: Promise<HeldToken> }>()
-  #last: Promise<unknown> = Promise.resolve()
+  readonly #turns = new Turns() // where no store has a lock
   readonly #retry = new SaveRetry()
   #loading: Promise<void> | undefined
   #timer: ReturnType<typeof setTimeout> | undefined
@@ -26,6 +26,7 @@ export class Session extends SessionCopy {
   #lastProbe: number = Number.NEGATIVE_INFINITY
   /** The store has been read, or has failed to be. */
   known = false
+  #unread = false // it failed to be, and may work later
   /** Wall clock minus monotonic clock when the store was read last. */
   drift: number = Number.NaN
 
@@ -61,7 +62,9 @@ export class Session extends SessionCopy {
     try {
       this.#watch((await this.identity()).key)
       await this.load()
+      this.#unread = false
     } catch (error) {
+      this.#unread = error instanceof StoreError && error.retryable
       this.options.degraded('the token store cannot be read', error)
     }
     this.#looked()
@@ -121,10 +124,9 @@ export class Session extends SessionCopy {
   /** R4: one renewal per token at a time; whoever comes meanwhile shares it, and its deadline. */
   #flight(wanted: Wanted, rejectedToken?: string, probe = false): Promise<HeldToken> {
     const { tokenKey } = wanted
-    const { intent } = this
     let flight = this.#flights.get(tokenKey)
     // What was under way before a sign-in or sign-out is not for those who come after it.
-    if (flight?.intent !== intent) {
+    if (flight?.intent !== this.intent) {
       const rejected = new Set<string>()
       const flown = this.#fly(wanted, rejected, probe).finally(() => {
         if (this.#flights.get(tokenKey) === flight) this.#flights.delete(tokenKey)
@@ -132,7 +134,7 @@ export class Session extends SessionCopy {
       })
       const most = 5 * this.options.client.timeout
       const late = () => new TokenUnavailableError('timeout', `No token within ${most} ms`)
-      flight = { intent, rejected, promise: within(most, late, () => flown) }
+      flight = { intent: this.intent, rejected, promise: within(most, late, () => flown) }
       this.#flights.set(tokenKey, flight)
       flight.promise.catch(() => {}) // what it means is in the record, and told to those who wait
     }
@@ -159,7 +161,7 @@ export class Session extends SessionCopy {
 
   async #renewed(key: string, renewal: Renewal): Promise<HeldToken> {
     const { store, options } = this
-    const alone = (more?: Partial<Renewal>) => this.#alone(() => renew({ ...renewal, ...more }))
+    const alone = (more?: Partial<Renewal>) => this.#turns.take(() => renew({ ...renewal, ...more }))
     if (store === undefined) return alone()
     const under = (lease: Lease) => ({ isMine: () => renewal.isCurrent() && lease.valid() })
     const { promise, resolve } = Promise.withResolvers<HeldToken>()
@@ -173,7 +175,7 @@ export class Session extends SessionCopy {
         this.#kept = { lease, end }
         await over // … because the store could not take the next one (R12)
         this.#kept = undefined
-        await this.#last // whoever renews under it
+        await this.#turns.over // whoever renews under it
       }
       if (!renewal.isCurrent()) await this.saved // … or dropped because its session is over
       return renewed
@@ -185,13 +187,6 @@ export class Session extends SessionCopy {
       if (error instanceof StoreError) return alone({ storeError: error })
       throw error
     }
-  }
-
-  /** One after another, where no store has a lock. */
-  #alone<T>(work: () => Promise<T>): Promise<T> {
-    const turn = this.#last.then(work)
-    this.#last = turn.catch(() => {}) // the next one has its own outcome
-    return turn
   }
 
   /** R2: the renewal or, where that fails or takes half of the time that is left, the token that is still valid. */
@@ -214,8 +209,9 @@ export class Session extends SessionCopy {
     const { own, asksAgain } = this.options
     const held = this.held.get(own.tokenKey)
     let delay = Number.POSITIVE_INFINITY
-    if (!this.unsaved) this.#retry.done()
-    if (this.unsaved) delay = this.#retry.left
+    const isBehind = this.unsaved || this.#unread
+    if (!isBehind) this.#retry.done()
+    if (isBehind) delay = this.#retry.left
     else if (held && this.record?.refreshToken)
       delay = Math.max(held.until('should'), this.retryAt(own.tokenKey) - Date.now())
     else if (held && !asksAgain) delay = held.until('expired')
@@ -223,7 +219,7 @@ export class Session extends SessionCopy {
     this.#timer = timerBehind(() => this.#act(), Math.min(delay + 1, 2 ** 31 - 1))
   }
 
-  /** What the timer is for: saves what could not be saved, and renews for those who look or have asked. */
+  /** What the timer is for: saves what could not be saved, reads what could not be read, and renews for those who look or have asked. */
   #act(): void {
     const { own, watched, guard } = this.options
     guard()
@@ -231,7 +227,7 @@ export class Session extends SessionCopy {
     if (this.#flights.size) return // what it comes to is written, and after it there is a timer again
     const again = () => this.saved.then(() => this.save())
     const tried = () => (this.unsaved ? this.#settled() : this.reload())
-    if (this.unsaved) void settledWithin(this.#retry.begin(), again()).then(tried)
+    if (this.unsaved || this.#unread) void settledWithin(this.#retry.begin(), again()).then(tried)
     else if (held?.until('should')) this.#schedule()
     else if (!this.record?.refreshToken || watched() || (held?.used && held.until('expired'))) this.#renewBehind()
   }
