@@ -1,8 +1,9 @@
 import { type Client, ClientSecretJwt, clockSkew, modifyAssertion, PrivateKeyJwt } from 'oauth4webapi'
 import { base64url } from './base64url.ts'
-import type { ClientAuthentication } from './client-authentication.ts'
+import type { ClientAuthentication, TimedAuthentication } from './client-authentication.ts'
 import type { AuthorizationServer } from './discovery.ts'
 import { OAuthError } from './errors.ts'
+import { type EndpointAnswer, clockSkew as skewIn } from './server-answers.ts'
 import { type SigningAlgorithm, type SigningKeyMaterial, signingKey } from './signing-key.ts'
 
 /** What a JWT of a client may say otherwise. */
@@ -41,15 +42,15 @@ export function privateKeyJwt(
   key: AssertionKey | (() => AssertionKey | Promise<AssertionKey>),
   options: PrivateKeyJwtOptions = {},
 ): ClientAuthentication {
-  return async (server, client, body) => {
+  return byServersClock(async (server, client, body) => {
     const jwt = await signedAssertion(key, { server, client, ...options }, audienceOf(server, options))
     setAssertion(body, client.client_id, jwt)
-  }
+  })
 }
 
 /** A JWT that the client secret signs, which so never travels (OpenID Connect Core section 9). */
 export function clientSecretJwt(options: ClientAssertionOptions = {}): ClientAuthentication {
-  return (server, client, ...request) => {
+  return byServersClock((server, client, ...request) => {
     if (!client.client_secret) {
       throw new OAuthError('invalid-options', 'There is no secret to sign with', { fix: 'Set clientSecret.' })
     }
@@ -58,7 +59,37 @@ export function clientSecretJwt(options: ClientAssertionOptions = {}): ClientAut
       [modifyAssertion]: (_header, payload) => change(payload),
     })
     return assertion(server, client, ...request)
+  })
+}
+
+/** Seconds that clocks may differ by before that is why an assertion was refused. */
+const TOLERANCE = 10
+
+/** How a server says no to an assertion (RFC 7521 section 4.2.1), or to whom it does not know by one. */
+const REFUSALS: unknown[] = ['invalid_client', 'unauthorized_client', 'invalid_request']
+
+/**
+ * R10: where this clock is wrong, a refusal tells by how much; the request is sent once more by that, and if it is taken
+ * then, all that follow are.
+ */
+function byServersClock(authenticate: ClientAuthentication): TimedAuthentication {
+  let ahead = 0
+  const tried = new WeakMap<URLSearchParams, number>()
+  const timed: ClientAuthentication = (server, client, body, headers) => {
+    client[clockSkew] = tried.get(body) ?? ahead
+    return authenticate(server, client, body, headers)
   }
+  const isLate = (body: URLSearchParams, { json, response }: EndpointAnswer): boolean => {
+    if (!REFUSALS.includes(json?.error)) {
+      ahead = tried.get(body) ?? ahead
+      return false
+    }
+    const told = skewIn(response.headers, undefined)
+    const isLate = !tried.has(body) && Math.abs(told - ahead) > TOLERANCE
+    tried.set(body, isLate ? told : ahead)
+    return isLate
+  }
+  return Object.assign(timed, { isLate })
 }
 
 /**

@@ -1,9 +1,16 @@
 import type { ClientAuth } from 'oauth4webapi'
 import type { ClientOptions } from './client-options.ts'
 import { OAuthError } from './errors.ts'
+import type { EndpointAnswer } from './server-answers.ts'
 
 /** How the client proves who it is to the authorization server (RFC 6749 section 2.3); the secret comes as `client.client_secret`. */
 export type ClientAuthentication = ClientAuth
+
+/** One that is good for a while, by the server's clock. */
+export interface TimedAuthentication extends ClientAuthentication {
+  /** Whether the answer is a refusal that the same request, sent once more, need not meet. */
+  isLate?(body: URLSearchParams, answer: EndpointAnswer): boolean
+}
 
 /**
  * HTTP Basic (RFC 6749 section 2.3.1). `encoding: 'form'`, the default, is what the RFC asks for and leaves `-._*` as

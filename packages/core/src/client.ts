@@ -1,6 +1,6 @@
 import * as oauth from 'oauth4webapi'
 import { detailsIn } from './authorization-details.ts'
-import { type ClientAuthentication, none } from './client-authentication.ts'
+import { none, type TimedAuthentication } from './client-authentication.ts'
 import type { ClientOptions } from './client-options.ts'
 import { within } from './deadline.ts'
 import { type AuthorizationServer, discover } from './discovery.ts'
@@ -39,7 +39,7 @@ type Endpoint =
 /** One client at one authorization server: the only place that knows the wire. */
 export class Client {
   readonly #options: ClientOptions
-  readonly #authenticate: ClientAuthentication & { aliases?: 'mtls_endpoint_aliases' } = none()
+  readonly #authenticate: TimedAuthentication & { aliases?: 'mtls_endpoint_aliases' } = none()
   #metadata: Promise<AuthorizationServer> | undefined
   #refused: { error: OAuthError; secret: unknown; until: number } | undefined
   readonly issuer: string
@@ -58,12 +58,8 @@ export class Client {
     this.issuer = secureUrl(issuer, options.allowInsecureRequests) && issuer
     this.clientId = clientId
     this.timeout = timeout
-    const wrong =
-      typeof clientId !== 'string' || clientId === ''
-        ? 'clientId'
-        : timeout > 0 && timeout <= DAY
-          ? undefined
-          : 'timeout'
+    const isNamed = typeof clientId === 'string' && clientId !== ''
+    const wrong = isNamed ? (timeout > 0 && timeout <= DAY ? undefined : 'timeout') : 'clientId'
     if (wrong) throw new OAuthError('invalid-options', `${wrong} cannot be used`, { fix: `Set ${wrong}.` })
     if (typeof clientAuthentication === 'function') this.#authenticate = clientAuthentication
     else if (clientAuthentication !== 'none') {
@@ -202,13 +198,16 @@ export class Client {
     const { clientSecret } = this.#options
     const client: oauth.Client = { client_id: this.clientId }
     let secrets: string[] = []
-    const answer = await this.send(url, { method: 'POST', body, redirect: 'manual' }, async (headers) => {
+    const prepare = async (headers: Headers) => {
       const secret = typeof clientSecret === 'function' ? await clientSecret() : clientSecret
       client.client_secret = secret
       await this.#authenticate(await this.metadata(), client, body, headers)
       secrets = secretsOf(body, headers, secret)
       await beforeSend?.(secret, headers)
-    })
+    }
+    const ask = () => this.send(url, { method: 'POST', body, redirect: 'manual' }, prepare)
+    let answer = await ask()
+    while (this.#authenticate.isLate?.(body, answer)) answer = await ask()
     return { ...answer, client, secrets }
   }
 

@@ -232,3 +232,79 @@ test("a client with a certificate goes to the server's mutual-TLS addresses, thr
 
 const es256 = (key: CryptoKey, input: Uint8Array<ArrayBuffer>) =>
   crypto.subtle.sign({ name: 'ECDSA', hash: 'SHA-256' }, key, input)
+
+/** A server that takes assertions of its own time only, and says what that is; `more` goes into the answers. */
+function punctual(hours: number, key: CryptoKey | Uint8Array, error = 'invalid_client') {
+  const now = () => new Date(Date.now() + hours * 3_600_000)
+  const taken: boolean[] = []
+  const server = async (input: Parameters<typeof fetch>[0], init?: RequestInit) => {
+    const body = new URLSearchParams(await new Request(input, init).text())
+    const isTaken = await verified(body, key, { currentDate: now(), maxTokenAge: 60 }).then(
+      () => true,
+      () => false,
+    )
+    taken.push(isTaken)
+    const headers = { date: now().toUTCString() }
+    return isTaken
+      ? Response.json({ access_token: `a${taken.length}`, token_type: 'Bearer' }, { headers })
+      : Response.json({ error }, { status: 401, headers })
+  }
+  return { taken, fetch: server }
+}
+
+test.each([
+  [3, 'invalid_client'],
+  [-3, 'invalid_client'],
+  [3, 'invalid_request'],
+  [3, 'unauthorized_client'],
+] as const)(
+  "with a clock that is %i hours wrong it costs one refusal, %s, to sign by the server's",
+  async (hours, error) => {
+    const { privateKey, publicKey } = await generateKeyPair('ES256')
+    const secret = 'a secret that is long enough for HS256'
+    const signer = {
+      alg: 'ES256',
+      sign: (input: Uint8Array<ArrayBuffer>) =>
+        crypto.subtle.sign({ name: 'ECDSA', hash: 'SHA-256' }, privateKey, input),
+    }
+    for (const [authentication, key, clientSecret] of [
+      [privateKeyJwt(privateKey), publicKey, undefined],
+      [privateKeyJwt(signer), publicKey, undefined],
+      [clientSecretJwt(), new TextEncoder().encode(secret), secret],
+    ] as const) {
+      const { taken, fetch } = punctual(hours, key, error)
+      const { source } = worker(authentication, { fetch, ...(clientSecret && { clientSecret }) })
+      const rejectedToken = await source.getAccessToken()
+      expect(taken).toEqual([false, true])
+      await source.getAccessToken({ rejectedToken, scope: 'other' })
+      expect(taken).toEqual([false, true, true])
+    }
+  },
+)
+
+test('what is refused by the time of the server, too, is signed by its own clock again, and no oftener than before', async () => {
+  const { privateKey, publicKey } = await generateKeyPair('ES256')
+  const times: (number | undefined)[] = []
+  const { source } = worker(privateKeyJwt(privateKey), {
+    // A proxy's clock is wrong, and the server does not know the key yet.
+    fetch: async (input, init) => {
+      const { payload } = await verified(new URLSearchParams(await new Request(input, init).text()), publicKey, {
+        currentDate: new Date(Date.now() + (times.length === 1 ? 7_200_000 : 0)),
+      })
+      times.push(payload.iat)
+      const headers = { date: new Date(Date.now() + 7_200_000).toUTCString() }
+      return Response.json({ error: 'invalid_client' }, { status: 401, headers })
+    },
+  })
+  expect(await rejection(source.getAccessToken())).toMatchObject({ code: 'client-refused' })
+  expect(times).toHaveLength(3) // by this clock, by the server's, and with what may be another key
+  expect(Math.abs(Number(times[2]) - Number(times[0]))).toBeLessThan(60)
+})
+
+test('a refused grant is not presented again, whatever the time is there', async () => {
+  const { privateKey, publicKey } = await generateKeyPair('ES256')
+  const { taken, fetch } = punctual(3, publicKey, 'invalid_grant')
+  const { source } = worker(privateKeyJwt(privateKey), { fetch })
+  expect(await rejection(source.getAccessToken())).toMatchObject({ error: 'invalid_grant' })
+  expect(taken).toEqual([false])
+})
