@@ -34,6 +34,10 @@ export class Session extends SessionCopy {
   async token(wanted: Wanted, { rejectedToken, signal }: AccessTokenRequest): Promise<HeldToken> {
     const { tokenKey } = wanted
     signal?.throwIfAborted()
+    const most = 5 * this.options.client.timeout
+    const over = performance.now() + most
+    const late = () => new TokenUnavailableError('timeout', `No token within ${most} ms`)
+    const inTime = (renewal: Promise<HeldToken>) => within(over - performance.now(), late, () => renewal)
     // A store that hangs delays a token that is valid by a second at most.
     const left = this.held.get(tokenKey)?.until('expired')
     await unlessAborted(left ? settledWithin(Math.min(1000, left / 2), this.ready()) : this.ready(), signal)
@@ -43,11 +47,11 @@ export class Session extends SessionCopy {
       if (held.until('should') > 0 || (valid && this.retryAt(tokenKey) > 0)) return held
       const renewal = this.#flight(wanted)
       if (held.until('must') > 0) return held
-      if (valid) return unlessAborted(this.#orElse(renewal, tokenKey, held), signal)
+      if (valid) return unlessAborted(inTime(this.#orElse(renewal, tokenKey, held)), signal)
     }
-    const renewed = await unlessAborted(this.#flight(wanted, rejectedToken), signal)
+    const renewed = await unlessAborted(inTime(this.#flight(wanted, rejectedToken)), signal)
     if (renewed.stored.accessToken !== rejectedToken) return renewed
-    return unlessAborted(this.#flight(wanted, rejectedToken), signal) // that renewal began before the refusal was known
+    return unlessAborted(inTime(this.#flight(wanted, rejectedToken)), signal) // that renewal began before the refusal was known
   }
 
   /** The store has been read once, and again after every gap in time (R1). */
@@ -121,20 +125,18 @@ export class Session extends SessionCopy {
     this.drift = Date.now() - performance.now()
   }
 
-  /** R4: one renewal per token at a time; whoever comes meanwhile shares it, and its deadline. */
+  /** R4: one renewal per token at a time; whoever comes meanwhile shares it. */
   #flight(wanted: Wanted, rejectedToken?: string, probe = false): Promise<HeldToken> {
     const { tokenKey } = wanted
     let flight = this.#flights.get(tokenKey)
     // What was under way before a sign-in or sign-out is not for those who come after it.
     if (flight?.intent !== this.intent) {
       const rejected = new Set<string>()
-      const flown = this.#fly(wanted, rejected, probe).finally(() => {
+      const promise = this.#fly(wanted, rejected, probe).finally(() => {
         if (this.#flights.get(tokenKey) === flight) this.#flights.delete(tokenKey)
         this.#settled()
       })
-      const most = 5 * this.options.client.timeout
-      const late = () => new TokenUnavailableError('timeout', `No token within ${most} ms`)
-      flight = { intent: this.intent, rejected, promise: within(most, late, () => flown) }
+      flight = { intent: this.intent, rejected, promise }
       this.#flights.set(tokenKey, flight)
       flight.promise.catch(() => {}) // what it means is in the record, and told to those who wait
     }

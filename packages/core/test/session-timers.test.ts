@@ -113,17 +113,23 @@ test.each([
   expect(after).toBe(most)
 })
 
-test('a callback that never answers costs its callers five time-outs, and they are told how long that was', async () => {
-  const server = testAuthorizationServer()
-  const { store, trouble } = troubledStore()
-  const { options } = sourceAt(server, { store, timeout: 2 * SECOND, clientSecret: () => new Promise(() => {}) })
-  const source = password({ ...options, ...USER, password: () => new Promise(() => {}) })
-  trouble.lock = 'hangs'
-  const { error, after } = await settled(source.getAccessToken(), MINUTE)
-  expect(error).toMatchObject({ code: 'timeout', message: 'No token within 10000 ms' })
-  expect(after).toBeGreaterThanOrEqual(10 * SECOND)
-  expect(after).toBeLessThan(11 * SECOND)
-})
+test.each([
+  ['that fails to lock', undefined],
+  ['that hangs', 'hangs'],
+] as const)(
+  'with a store %s a callback that never answers costs its callers five time-outs, and they are told',
+  async (_, get) => {
+    const server = testAuthorizationServer()
+    const { store, trouble } = troubledStore()
+    const { options } = sourceAt(server, { store, timeout: 2 * SECOND, clientSecret: () => new Promise(() => {}) })
+    const source = password({ ...options, ...USER, password: () => new Promise(() => {}) })
+    Object.assign(trouble, { lock: 'hangs', get })
+    const { error, after } = await settled(source.getAccessToken(), MINUTE)
+    expect(error).toMatchObject({ code: 'timeout', message: 'No token within 10000 ms' })
+    expect(after).toBeGreaterThanOrEqual(10 * SECOND)
+    expect(after).toBeLessThan(11 * SECOND)
+  },
+)
 
 test('a source that was disposed of serves on, and neither watches nor sets a timer', async () => {
   const server = testAuthorizationServer({ lifetime: 60 })
