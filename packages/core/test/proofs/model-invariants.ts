@@ -25,6 +25,7 @@ export function judge(log: Log): void {
     if (settled.token !== undefined) assertGood(log, call, settled, settled.token)
   }
   assertEndsAreTrue(log)
+  expect(log.wrongKeys, 'sent with another key than theirs').toEqual([])
 }
 
 /** Once more at once after a lost answer (R11), then the back-off (R8); never once the successor is known. */

@@ -62,6 +62,8 @@ export interface Minted {
   readonly wall: number
   readonly turn: number
   readonly family: number
+  /** What it is bound to. */
+  readonly key: string | undefined
 }
 
 /** What the store held from this turn on. */
@@ -83,6 +85,9 @@ export class Log {
   /** What the store failed to take. */
   readonly unwritten: { tab: Tab; turn: number; at: number }[] = []
   readonly minted: Map<string, Minted> = new Map()
+  /** Refresh tokens that were sent with another key than theirs. */
+  readonly wrongKeys: string[] = []
+  readonly #keys: Map<string, string | undefined> = new Map()
   /** Which sign-in a refresh token comes from. */
   readonly families: Map<string, number> = new Map()
   readonly revokedByServer: Set<number> = new Set()
@@ -110,6 +115,11 @@ export class Log {
     this.families.set(refreshToken, ++this.#families)
   }
 
+  /** A refresh token is sent, with a proof of this key. */
+  proved({ refreshToken }: Sent, key: string | undefined): void {
+    if (this.#keys.has(refreshToken) && this.#keys.get(refreshToken) !== key) this.wrongKeys.push(refreshToken)
+  }
+
   /** The body of an answer of the token endpoint that arrived. */
   answered(text: string, sent: Sent | undefined, asked: Omit<Minted, 'family'>): void {
     const body = text.startsWith('{') ? JSON.parse(text) : {}
@@ -117,6 +127,7 @@ export class Log {
     if (typeof body.access_token !== 'string') return
     const family = (sent && this.families.get(sent.refreshToken)) ?? ++this.#families
     this.families.set(body.refresh_token, family)
+    this.#keys.set(body.refresh_token, asked.key)
     this.minted.set(body.access_token, { ...asked, family })
     if (sent) sent.successor = body.refresh_token
   }

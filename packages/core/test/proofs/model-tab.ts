@@ -1,4 +1,4 @@
-import { authorizationCode, type Lease, password, refreshToken, type TokenStore } from '@keyturn/core'
+import { authorizationCode, dpop, type Lease, password, refreshToken, type TokenStore } from '@keyturn/core'
 import { CLIENT_ID, type Fault, USER } from '../authorization-server.ts'
 import { type Log, type Sent, type Server, type Tab, TIMEOUT } from './model-log.ts'
 
@@ -16,6 +16,8 @@ export type LockFault = 'refused' | 'hangs' | 'late' | 'kept'
 /** What all tabs of a world share. */
 export interface Surroundings {
   readonly kind: Kind
+  /** Whether tokens are bound to a key (RFC 9449). */
+  readonly bound?: boolean
   readonly server: Server
   readonly store: TokenStore
   readonly log: Log
@@ -42,6 +44,7 @@ export function openTab(world: Surroundings): Tab {
     store: storeOf(world, () => tab),
     fetch: fetchOf(world, () => tab),
     onWarning: () => {},
+    ...(world.bound && { dpop: dpop() }),
   }
   const more = { got: [], forgotten: [], crashed: false, wake }
   let tab: Tab
@@ -105,6 +108,7 @@ function storeOf(world: Surroundings, self: () => Tab): TokenStore {
     if (fault === 'hangs' || fault === 'throws') throw new Error(`the disk is full (${operation})`)
   }
   return {
+    keys: store.keys,
     get: (key) =>
       around(async () => {
         await trouble('get', () => log.unread.push({ tab: self(), at: performance.now() }))
@@ -115,8 +119,9 @@ function storeOf(world: Surroundings, self: () => Tab): TokenStore {
         const now = { tab: self(), turn: log.turn, at: performance.now() }
         await trouble('replace', () => log.unwritten.push(now))
         const replaced = await store.replace(key, expected, next)
-        // What waits to be revoked is no session.
-        if (replaced && !key.includes('revocations')) log.stored.push({ ...now, record: next && structuredClone(next) })
+        // Neither what waits to be revoked nor the key for the next session is one.
+        if (replaced && !key.includes('revocations') && !key.endsWith('"DPoP"]'))
+          log.stored.push({ ...now, record: next && structuredClone(next) })
         await trouble('answer', () => log.unwritten.push(now))
         return replaced
       }),
@@ -152,7 +157,11 @@ function fetchOf(world: Surroundings, self: () => Tab): typeof fetch {
     const sent: Sent | undefined = refreshToken === null ? undefined : { ...asked, refreshToken }
     if (sent) log.sent.push(sent)
     else if (kind === 'authorizationCode') exchangeAsPassword(body)
-    server.next([nextFault()])
+    const fault = nextFault()
+    const change = (answer: Record<string, unknown>) => ({ ...answer, token_type: 'DPoP' })
+    server.next([world.bound ? { change, ...fault } : fault])
+    const key = world.bound ? keyIn(headers) : undefined
+    if (sent) log.proved(sent, key)
     try {
       const response = await server.fetch(url, { method, headers, signal, body })
       if (sent) sent.status = response.status
@@ -160,7 +169,7 @@ function fetchOf(world: Surroundings, self: () => Tab): typeof fetch {
         .clone()
         .text()
         .then(
-          (text) => log.answered(text, sent, asked),
+          (text) => log.answered(text, sent, { ...asked, key }),
           () => {},
         )
       return response
@@ -175,4 +184,10 @@ function fetchOf(world: Surroundings, self: () => Tab): typeof fetch {
 function exchangeAsPassword(body: URLSearchParams): void {
   for (const name of ['code', 'redirect_uri', 'code_verifier']) body.delete(name)
   for (const [name, value] of Object.entries({ grant_type: 'password', ...USER })) body.set(name, value)
+}
+
+/** Whose proof it is (RFC 9449 section 4.2). */
+function keyIn(headers: Headers): string {
+  const [header = ''] = (headers.get('dpop') ?? '').split('.')
+  return JSON.parse(Buffer.from(header, 'base64url').toString()).jwk.x
 }

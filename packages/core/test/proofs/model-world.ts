@@ -36,13 +36,14 @@ export class World {
   #locks: LockFault[] = []
   #storeFaults = noFaults()
 
-  constructor(kind: Kind, grace: number, random: () => number) {
+  constructor(kind: Kind, grace: number, bound: boolean, random: () => number) {
     this.kind = kind
     this.server = strictServer(grace)
     const { server, log } = this
     log.seededWith(server.newRefreshToken())
     this.#surroundings = {
       kind,
+      bound,
       server,
       log,
       random,

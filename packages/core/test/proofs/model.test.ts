@@ -3,6 +3,7 @@ import fc from 'fast-check'
 import { expect, test, vi } from 'vitest'
 import { HOUR, MINUTE, movedTime, SECOND, START } from '../renewal-harness.ts'
 import { judge } from './model-invariants.ts'
+import { keysWithoutThreads } from './model-keys.ts'
 import { faults, TIMEOUT } from './model-log.ts'
 import type { Kind } from './model-tab.ts'
 import { type Step, World } from './model-world.ts'
@@ -47,17 +48,20 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 
 const history = fc.array(fc.tuple(step, fc.nat(4)), { minLength: 5, maxLength: 60 })
 
-test.each<[Kind, number]>([
-  ['authorizationCode', 0],
-  ['authorizationCode', MINUTE],
-  ['password', 0],
-  ['refreshToken', 0],
+test.each<[Kind, number, string]>([
+  ['authorizationCode', 0, 'unbound'],
+  ['authorizationCode', MINUTE, 'unbound'],
+  ['password', 0, 'unbound'],
+  ['refreshToken', 0, 'unbound'],
+  ['authorizationCode', 0, 'bound to a key'],
+  ['password', 0, 'bound to a key'],
+  ['refreshToken', 0, 'bound to a key'],
 ])(
-  'whatever happens to the tabs of a session (%s, grace of %i ms), no refresh token is spent twice and no session lost',
+  'whatever happens to the tabs of a session (%s, grace of %i ms, %s), no refresh token is spent twice and no session lost',
   { timeout: MINUTE + RUNS * SECOND },
-  async (kind, grace) => {
+  async (kind, grace, binding) => {
     const property = fc.asyncProperty(history, fc.integer(), async (steps, seed) => {
-      const world = begin(kind, grace, seed)
+      const world = begin(kind, grace, binding !== 'unbound', seed)
       for (const [one, pause] of steps) {
         await world.run(one)
         await world.turns(pause)
@@ -73,12 +77,13 @@ test.each<[Kind, number]>([
 )
 
 /** Two tabs, of which the first signs in, at the same moment in every run. */
-function begin(kind: Kind, grace: number, seed: number): World {
+function begin(kind: Kind, grace: number, bound: boolean, seed: number): World {
   vi.clearAllTimers()
   vi.setSystemTime(START)
   const random = mulberry32(seed)
   vi.spyOn(Math, 'random').mockImplementation(random) // so that a seed is the same story every time
-  const world = new World(kind, grace, random)
+  if (bound) keysWithoutThreads()
+  const world = new World(kind, grace, bound, random)
   const first = world.open()
   world.open()
   world.act(first, { do: 'signIn', tab: 0 })
