@@ -108,6 +108,11 @@ export class AuthorizationServerError extends OAuthError {
   }
 }
 
+/** What was presented is refused (RFC 6749 section 5.2): a refresh token, a password, an assertion. */
+export function isInvalidGrant(error: unknown): error is AuthorizationServerError {
+  return error instanceof AuthorizationServerError && error.error === 'invalid_grant'
+}
+
 /** The authorization response cannot be trusted or used, or says error (RFC 6749 section 4.1.2.1). */
 export class InvalidCallbackError extends OAuthError {
   override name = 'InvalidCallbackError'

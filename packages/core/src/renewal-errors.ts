@@ -6,6 +6,10 @@ export function lostLease(): OAuthError {
   return new TokenUnavailableError('busy', 'Somebody else who shares the token store was faster')
 }
 
+export function isBusy(error: unknown): error is OAuthError {
+  return error instanceof OAuthError && error.code === 'busy'
+}
+
 export function sessionEnded(reason: SessionEnd['reason'], cause?: OAuthError): OAuthError {
   return new LoginRequiredError('session-ended', `The session ended: ${reason}`, { cause, fix: 'Call login().' })
 }

@@ -46,6 +46,11 @@ export interface Failed {
   readonly failure: Failure
 }
 
+/** The same of an error that no server told a time of. */
+export function failedAgain(error: OAuthError, last: Failed | undefined): Failed {
+  return { error, failure: nextFailure(last?.failure, error.code, 0) }
+}
+
 /** Whether a failure still forbids to ask; one from the future, or without end, is a mistake and forbids nothing. */
 export function forbids({ retryAt, at }: Failure, now: number = Date.now()): boolean {
   return now < retryAt && now >= at && retryAt - at <= LONGEST_WAIT

@@ -111,8 +111,8 @@ async function refresh(renewal: Renewal, before: SessionRecord, refreshToken: st
       const refreshed = { claims, warn }
       tokenSet = await completed(() => client.tokenRequest('refresh_token', parameters, { beforeSend, refreshed, key }))
     } catch (error) {
-      const { code } = error as OAuthError
-      if (code === 'credentials-refused') return refused(renewal, record, error as OAuthError, lost)
+      const { code, error: said } = error as AuthorizationServerError
+      if (said === 'invalid_grant') return refused(renewal, record, error as OAuthError, lost)
       if (sent && (code === 'network' || code === 'timeout') && !lost) {
         lost = true // R11: once more with the same refresh token, for the answer may be all that was lost
         continue
@@ -127,11 +127,11 @@ async function refresh(renewal: Renewal, before: SessionRecord, refreshToken: st
 /** R6: the server refused the refresh token. Is it still the newest? Can the grant ask again? Else it is over. */
 async function refused(renewal: Renewal, record: SessionRecord, error: OAuthError, lost: boolean): Promise<HeldToken> {
   const { session } = renewal
+  session.options.counts.failures++
   if (!session.unsaved) await session.load()
   if (session.record?.refreshToken !== record.refreshToken) throw lostLease()
-  return ask(renewal, { ...record, refreshToken: undefined, sending: undefined }, () =>
-    end(renewal, record, lost ? 'rotation-lost' : 'refused', error),
-  )
+  const without = told({ ...record, refreshToken: undefined, sending: undefined }, 'failed', 'invalid_grant')
+  return ask(renewal, without, () => end(renewal, record, lost ? 'rotation-lost' : 'refused', error))
 }
 
 /** Writes what was issued, unless the session that it belongs to is over: then it is revoked. */
@@ -144,13 +144,14 @@ async function save(
   const { session, tokenKey, isCurrent } = renewal
   const { counts, revoke, degraded } = session.options
   let next = told(succeeded(before, tokenKey, tokenSet), event)
-  for (let tries = 0; tries < 3 && isCurrent(); tries++) {
+  for (let tries = 0; isCurrent(); tries++) {
     if (await write(renewal, next)) {
       session.failed.clear()
       if (before.lastSuccessAt !== undefined) counts.renewals++
       return usable(renewal)
     }
     try {
+      if (tries === 3) throw lostLease() // a store that takes nothing and has nothing newer is one that fails
       await session.load()
     } catch (error) {
       degraded('a session could not be written and lives in memory', error)

@@ -1,4 +1,4 @@
-import { AuthorizationServerError, type OAuthErrorCode, TokenUnavailableError } from './errors.ts'
+import { AuthorizationServerError, TokenUnavailableError } from './errors.ts'
 import { jwtPart } from './jwt-part.ts'
 
 /** The answer of an endpoint, read whole and believed in nothing yet. */
@@ -94,17 +94,13 @@ export function refusal(
     const seen = text + new URLSearchParams(`=${text.replaceAll('&', '%26')}`).get('')
     return secrets.some((secret) => seen.includes(secret)) ? undefined : printable(text)
   }
-  const codes = new Map<string, OAuthErrorCode>([
-    ['invalid_client', 'client-refused'],
-    ['invalid_grant', 'credentials-refused'],
-  ])
-  const code = codes.get(error)
+  const isOfClient = error === 'invalid_client'
+  const isOfGrant = error === 'invalid_grant'
   const answer = {
-    error: code ? error : (shown(error) ?? '(not shown)'),
+    error: isOfClient || isOfGrant ? error : (shown(error) ?? '(not shown)'),
     errorDescription: typeof description === 'string' ? shown(description) : undefined,
     status,
   }
-  const fix =
-    code === 'credentials-refused' ? undefined : 'Check clientId, clientSecret, scope and what the server allows.'
-  return new AuthorizationServerError(code ?? 'request-refused', answer, { fix })
+  const fix = isOfGrant ? undefined : 'Check clientId, clientSecret, scope and what the server allows.'
+  return new AuthorizationServerError(isOfClient ? 'client-refused' : 'request-refused', answer, { fix })
 }

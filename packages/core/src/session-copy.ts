@@ -82,7 +82,7 @@ export class SessionCopy {
     const { initial } = await this.identity()
     const { store } = this
     const began = ++this.#step
-    const found = store && (await this.#storage('read', (key) => store.get(key)))
+    const found = (await this.#storage('read', (key) => store?.get(key))) ?? undefined
     if (began < this.#changed) return this.load() // it may have been read before that happened
     this.#changed = began
     let mended = false
@@ -164,7 +164,7 @@ export class SessionCopy {
       if (unsaved === 'replacement' && store) {
         found = await this.#storage('read', (key) => store.get(key)).catch((error) => this.#notSaved(error))
       }
-      const before = parseRecord(found) ?? initial
+      const before = parseRecord(found) ?? (this.#owned ? undefined : initial) // which may be long spent
       // Something else may have been asked for meanwhile: nobody acts on this before the store knows of that.
       if (intent !== this.intent) return this.saved.then(() => before)
       if (!record || !this.unsaved) return before

@@ -27,5 +27,5 @@ export function snapshotOf({ known, base, held, failed, intentAt, options }: Ses
     return { status: 'signedOut' }
   }
   const stale = failures?.[''] || failed.get('')?.error.retryable === false
-  return { status: 'signedIn', claims, freshness: stale ? 'stale' : 'fresh', renewable }
+  return { status: 'signedIn', ...(claims && { claims }), freshness: stale ? 'stale' : 'fresh', renewable }
 }

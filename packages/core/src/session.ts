@@ -1,10 +1,10 @@
 import { pauseFor, settledWithin, timerBehind, unlessAborted, within } from './deadline.ts'
-import { OAuthError, StoreError, TokenUnavailableError } from './errors.ts'
+import { StoreError, TokenUnavailableError } from './errors.ts'
 import { GAP, type HeldToken } from './held-token.ts'
 import { Turns, underLock } from './lock.ts'
 import { type Renewal, renew } from './renewal.ts'
-import { lostLease } from './renewal-errors.ts'
-import { PROBE_INTERVAL } from './renewal-policy.ts'
+import { isBusy, lostLease } from './renewal-errors.ts'
+import { failedAgain, PROBE_INTERVAL } from './renewal-policy.ts'
 import { SaveRetry } from './save-retry.ts'
 import { SessionCopy } from './session-copy.ts'
 import type { Wanted } from './session-options.ts'
@@ -56,8 +56,7 @@ export class Session extends SessionCopy {
 
   /** The store has been read once, and again after every gap in time (R1). */
   ready(): Promise<void> {
-    const moved = Math.abs(Date.now() - performance.now() - this.drift)
-    if (!(moved < GAP)) this.#loading ??= this.reload()
+    if (!(Math.abs(Date.now() - performance.now() - this.drift) < GAP)) this.#loading ??= this.reload()
     return this.#loading ?? Promise.resolve()
   }
 
@@ -98,10 +97,9 @@ export class Session extends SessionCopy {
   }
 
   /** Ends the session here at once, then in the store; resolves with the records that it had, for their tokens to be revoked. */
-  async signOut(why?: SignOut): Promise<SessionRecord[]> {
+  async signOut({ reason = 'signed-out', origin = 'user' }: SignOut = {}): Promise<SessionRecord[]> {
     const here = this.record
     const at = Date.now()
-    const { reason = 'signed-out', origin = 'user' } = why ?? {}
     const end = { reason, origin, at, lastSuccessAt: here?.lastSuccessAt }
     this.keep(ended(here ?? emptyRecord(), end), at)
     this.known = true
@@ -156,7 +154,9 @@ export class Session extends SessionCopy {
         if (held !== this.held.get(wanted.tokenKey) || !held.until('expired')) throw lostLease()
         return held
       } catch (error) {
-        if (!again || !(error instanceof OAuthError && error.code === 'busy')) throw error
+        // A store that takes nothing, or always has something else, is not asked by the timer all the time.
+        if (isBusy(error) && !again) this.failed.set('', failedAgain(error, this.failed.get('')))
+        if (!isBusy(error) || !again) throw error
       }
     }
   }

@@ -235,7 +235,9 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
 
   #changed(): void {
     this.#held = this.#session.held.get(this.#own.tokenKey)
-    const snapshot = snapshotOf(this.#session) as SessionSnapshot<C> // by the option `claims`
+    const snapshots = this.#sessions().map(snapshotOf)
+    const signedIn = snapshots.find(({ status }) => status === 'signedIn') // one whose own token nobody wants, too
+    const snapshot = (signedIn ?? snapshots[0]) as SessionSnapshot<C> // by the option `claims`
     if (JSON.stringify(snapshot) === JSON.stringify(this.#snapshot)) return
     if (this.#snapshot.status === 'unknown') void this.#revocations.flush?.() // what the last run could not finish
     this.#snapshot = Object.freeze(snapshot)

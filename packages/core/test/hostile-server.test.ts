@@ -103,7 +103,7 @@ test('a code that was redeemed before is refused, and the session that it gave g
   await refuses(world, () => world.auth.handleCallback(), {
     code: 'exchange-failed',
     error: 'invalid_grant',
-    cause: { name: 'AuthorizationServerError', code: 'credentials-refused' },
+    cause: { name: 'AuthorizationServerError', code: 'request-refused' },
   })
 })
 

@@ -133,3 +133,47 @@ test('a function of the app that fails is told as what it is', async () => {
     cause: { message: 'the vault is sealed' },
   })
 })
+
+test('a source is signed in with whatever token it has, be it not its own', async () => {
+  const source = clientCredentials(sourceAt(testAuthorizationServer()).options)
+  await source.getAccessToken({ scope: 'other' })
+  expect(source.session).toStrictEqual({ status: 'signedIn', freshness: 'fresh', renewable: true })
+  await source.revoke()
+  expect(source.session).toMatchObject({ status: 'signedOut', ended: { reason: 'signed-out' } })
+})
+
+test('who signs out has the refresh token revoked that there is, not the one that it came from', async () => {
+  const server = testAuthorizationServer()
+  const source = refreshToken({ ...sourceAt(server).options, refreshToken: server.newRefreshToken() })
+  await source.getAccessToken()
+  const revocations = () => server.requests.filter(({ endpoint }) => endpoint === 'revocation')
+  await source.revoke()
+  await source.revoke()
+  expect(revocations()).toHaveLength(1)
+  expect(server.reuses).toEqual([])
+})
+
+test('a refresh token that is refused is a failure that is counted and told, also where the grant can ask again', async () => {
+  const server = testAuthorizationServer()
+  const source = password({ ...sourceAt(server).options, ...USER })
+  const rejectedToken = await source.getAccessToken()
+  await elapse(MINUTE)
+  server.next([{ status: 400, body: { error: 'invalid_grant' } }])
+  expect(server.accepts(await source.getAccessToken({ rejectedToken }))).toBe(true)
+  expect(source.stats()).toMatchObject({ tokenRequests: 3, failures: 1 })
+  expect(source.explain().map(({ event, detail }) => [event, detail])).toEqual([
+    ['issued', undefined],
+    ['failed', 'invalid_grant'],
+    ['issued', undefined],
+  ])
+})
+
+test.each(['username', 'password'])('a missing %s is told, and nothing is sent', async (name) => {
+  const server = testAuthorizationServer()
+  for (const value of ['', () => '', undefined as unknown as string]) {
+    const source = password({ ...sourceAt(server).options, ...USER, [name]: value })
+    const { error } = await outcome(source.getAccessToken())
+    expect(error).toMatchObject({ code: 'invalid-options', message: `${name} is missing`, fix: `Set ${name}.` })
+  }
+  expect(server.tokenRequests()).toEqual([])
+})

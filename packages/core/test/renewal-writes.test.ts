@@ -40,8 +40,8 @@ test('what a sibling wrote meanwhile about the same refresh token is written ove
   expect(await record()).not.toHaveProperty('sending')
 })
 
-test('a store that refuses every write is given up, and asked no more often than that takes', async () => {
-  const { server, source, rejectedToken, store } = await session()
+test('a store that refuses every write of what was issued is one that fails: that lives in memory', async () => {
+  const { server, source, rejectedToken, store, warnings } = await session()
   const replace = store.replace.bind(store)
   let refused = 0
   vi.spyOn(store, 'replace').mockImplementation(async (key, expected, next) => {
@@ -49,10 +49,43 @@ test('a store that refuses every write is given up, and asked no more often than
     refused++
     return false
   })
-  const { error } = await outcome(source.getAccessToken({ rejectedToken }))
-  expect(error).toMatchObject({ code: 'busy', retryable: true })
-  expect(refused).toBe(4) // three times what was issued, once what came of asking again
-  expect(server.tokenRequests().length).toBeLessThanOrEqual(3)
+  const token = await source.getAccessToken({ rejectedToken })
+  expect(server.accepts(token)).toBe(true)
+  expect(refused).toBe(4)
+  expect(await source.getAccessToken()).toBe(token)
+  expect(server.tokenRequests()).toHaveLength(2)
+  expect(warnings).toEqual([expect.stringContaining('lives in memory')])
+})
+
+test('a store that never takes anything costs a machine one token, not one per call', async () => {
+  const server = testAuthorizationServer()
+  const { store } = troubledStore()
+  const source = clientCredentials(sourceAt(server, { store: { ...store, replace: async () => false } }).options)
+  for (let call = 0; call < 10; call++) expect(server.accepts(await source.getAccessToken())).toBe(true)
+  expect(server.tokenRequests()).toHaveLength(1)
+})
+
+test('a store that never has what it took is asked ever more seldom, and no refresh token is sent', async () => {
+  const { server, source, store, calls } = await session()
+  vi.spyOn(store, 'get').mockImplementation(async () => undefined)
+  source.subscribe(() => {})
+  await elapse(3300 * SECOND, 5 * SECOND)
+  const before = calls.lock
+  await elapse(2 * MINUTE, 5 * SECOND)
+  expect(calls.lock - before).toBeLessThan(30)
+  expect(server.tokenRequests()).toHaveLength(1)
+  expect(server.accepts(await source.getAccessToken())).toBe(true)
+})
+
+test('a store that says null where it has nothing is a store', async () => {
+  const server = testAuthorizationServer()
+  const { store } = troubledStore()
+  const get = async (key: string) => (await store.get(key)) ?? (null as unknown as undefined)
+  const { options, warnings } = sourceAt(server, { store: { ...store, get } })
+  await clientCredentials(options).getAccessToken()
+  await clientCredentials(options).getAccessToken()
+  expect(server.tokenRequests()).toHaveLength(1)
+  expect(warnings).toEqual([])
 })
 
 test('what could be neither written nor compared lives in memory, and that is reported', async () => {

@@ -2,7 +2,7 @@ import { clockSkew, calculatePKCECodeChallenge as sha256 } from 'oauth4webapi'
 import { type AssertionKey, type PrivateKeyJwtOptions, signedAssertion } from '../client-assertion.ts'
 import { type ClientAuthentication, confidential, none } from '../client-authentication.ts'
 import type { AuthorizationServer } from '../discovery.ts'
-import { AuthorizationServerError, OAuthError } from '../errors.ts'
+import { AuthorizationServerError, isInvalidGrant, OAuthError } from '../errors.ts'
 import type { Grant } from '../grant.ts'
 import { withOutbox } from '../revocation-outbox.ts'
 import { clockSkew as skewIn } from '../server-answers.ts'
@@ -106,7 +106,7 @@ export function jwtBearer(options: JwtBearerOptions): TokenManager {
     throw new OAuthError('invalid-options', 'assertion is no function', { fix: 'Set assertion: jwtAssertion(key).' })
   }
   const assertions = new PresentedGrants(
-    ({ code }) => code === 'credentials-refused',
+    isInvalidGrant,
     'Check issuer, subject, audience and key of the assertion, and the clock.',
   )
   const clock = clockOf(options.fetch)

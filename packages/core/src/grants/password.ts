@@ -1,5 +1,5 @@
 import { confidential } from '../client-authentication.ts'
-import { AuthorizationServerError } from '../errors.ts'
+import { AuthorizationServerError, isInvalidGrant, OAuthError } from '../errors.ts'
 import type { Grant } from '../grant.ts'
 import { withOutbox } from '../revocation-outbox.ts'
 import type { SourceOptions } from '../source-options.ts'
@@ -21,11 +21,11 @@ export function password(options: PasswordOptions): TokenManager {
   let username: string | undefined
   let refused: { password: string; error: AuthorizationServerError } | undefined
   const principal = async () => {
-    username ??= await current(options.username)
+    username ??= await current(options, 'username')
     return username
   }
   const grant: Grant = async (client, request) => {
-    const secret = await current(options.password)
+    const secret = await current(options, 'password')
     if (refused?.password === secret) throw refused.error
     const parameters = tokenParameters(request)
     parameters.set('username', await principal())
@@ -33,7 +33,7 @@ export function password(options: PasswordOptions): TokenManager {
     try {
       return await client.tokenRequest('password', parameters)
     } catch (error) {
-      if (error instanceof AuthorizationServerError && error.code === 'credentials-refused') {
+      if (isInvalidGrant(error)) {
         refused = {
           password: secret,
           error: new AuthorizationServerError('credentials-refused', error, {
@@ -53,6 +53,9 @@ export function password(options: PasswordOptions): TokenManager {
   })
 }
 
-async function current(value: string | (() => string | Promise<string>)): Promise<string> {
-  return typeof value === 'function' ? value() : value
+async function current(options: PasswordOptions, name: 'username' | 'password'): Promise<string> {
+  const value = options[name]
+  const text: unknown = typeof value === 'function' ? await value() : value
+  if (typeof text === 'string' && text !== '') return text
+  throw new OAuthError('invalid-options', `${name} is missing`, { fix: `Set ${name}.` })
 }

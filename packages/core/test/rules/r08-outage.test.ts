@@ -1,9 +1,31 @@
-import { clientCredentials, refreshToken, TokenUnavailableError } from '@keyturn/core'
+import { clientCredentials, refreshToken, type SourceOptions, TokenManager, TokenUnavailableError } from '@keyturn/core'
 import { expect, test, vi } from 'vitest'
 import { testAuthorizationServer } from '../authorization-server.ts'
 import { elapse, HOUR, MINUTE, movedTime, outcome, SECOND, sourceAt, troubledStore } from '../renewal-harness.ts'
 
 movedTime()
+
+test.each([
+  ['clientCredentials', clientCredentials],
+  [
+    "a grant of the app's own",
+    (options: SourceOptions) =>
+      new TokenManager((client) => client.tokenRequest('own', new URLSearchParams()), options),
+  ],
+])(
+  'R8: invalid_grant to who has presented nothing is a refusal that backs off, not a request per call (%s)',
+  async (_, begin) => {
+    const server = testAuthorizationServer()
+    const source = begin(sourceAt(server).options)
+    server.always({ status: 400, body: { error: 'invalid_grant' } })
+    for (let call = 0; call < 1000; call++) {
+      const { error } = await outcome(source.getAccessToken())
+      expect(error).toMatchObject({ name: 'AuthorizationServerError', error: 'invalid_grant' })
+      await elapse(3 * SECOND)
+    }
+    expect(server.tokenRequests().length).toBeLessThan(50)
+  },
+)
 
 test.each(['clientCredentials', 'refreshToken'] as const)(
   'R8: a day of outage costs at most 1,000 requests, and all work again within 2 minutes of its end (%s)',
