@@ -1,5 +1,5 @@
-import { pauseFor, settledWithin, timerBehind, unlessAborted, within } from './deadline.ts'
-import { StoreError, TokenUnavailableError } from './errors.ts'
+import { pauseFor, settledWithin, timerBehind, unlessAborted } from './deadline.ts'
+import { StoreError } from './errors.ts'
 import { GAP, type HeldToken } from './held-token.ts'
 import { underLock } from './lock.ts'
 import { type Renewal, renew } from './renewal.ts'
@@ -116,7 +116,7 @@ export class Session extends SessionCopy {
     this.drift = Date.now() - performance.now()
   }
 
-  /** R4: one renewal per token at a time; whoever comes meanwhile shares it, and its deadline. */
+  /** R4: one renewal per token at a time; whoever comes meanwhile shares it. */
   #flight(wanted: Wanted, rejectedToken?: string, probe = false): Promise<HeldToken> {
     const { tokenKey } = wanted
     const { intent } = this
@@ -128,9 +128,7 @@ export class Session extends SessionCopy {
         if (this.#flights.get(tokenKey) === flight) this.#flights.delete(tokenKey)
         this.#settled()
       })
-      const most = 5 * this.options.client.timeout
-      const late = () => new TokenUnavailableError('timeout', `No token within ${most} ms`)
-      flight = { intent, rejected, promise: within(most, late, () => flown) }
+      flight = { intent, rejected, promise: flown }
       this.#flights.set(tokenKey, flight)
       flight.promise.catch(() => {}) // what it means is in the record, and told to those who wait
     }
