@@ -160,10 +160,8 @@ export class SessionCopy {
     for (let tries = 0; tries < 10; tries++) {
       const { initial } = await this.identity()
       const { record, unsaved, store } = this
-      let found: unknown
-      if (unsaved === 'replacement' && store) {
-        found = await this.#storage('read', (key) => store.get(key)).catch((error) => this.#notSaved(error))
-      }
+      const read = () => this.#storage('read', (key) => store?.get(key)).catch((error) => this.#notSaved(error))
+      const found: unknown = unsaved === 'replacement' ? await read() : undefined
       const before = parseRecord(found) ?? (this.#owned ? undefined : initial) // which may be long spent
       // Something else may have been asked for meanwhile: nobody acts on this before the store knows of that.
       if (intent !== this.intent) return this.saved.then(() => before)
@@ -175,7 +173,6 @@ export class SessionCopy {
       const next =
         unsaved === 'replacement' ? { ...record, seed: initial?.seed, version: versionOf(found) ?? 0 } : record
       const written = !isOver && (await this.write(next))
-      if (!written && !isOver && unsaved === 'replacement') continue
       if (isOver) this.unsaved = undefined
       if (written && this.unsaved) return before
       // Somebody else may have written meanwhile, and not have been heard.

@@ -1,5 +1,5 @@
-import { pauseFor, settledWithin, timerBehind, unlessAborted, within } from './deadline.ts'
-import { StoreError, TokenUnavailableError } from './errors.ts'
+import { pauseFor, settledWithin, timerBehind, unlessAborted } from './deadline.ts'
+import { StoreError } from './errors.ts'
 import { GAP, type HeldToken } from './held-token.ts'
 import { Turns, underLock } from './lock.ts'
 import { type Renewal, renew } from './renewal.ts'
@@ -34,10 +34,6 @@ export class Session extends SessionCopy {
   async token(wanted: Wanted, { rejectedToken, signal }: AccessTokenRequest): Promise<HeldToken> {
     const { tokenKey } = wanted
     signal?.throwIfAborted()
-    const most = 5 * this.options.client.timeout
-    const over = performance.now() + most
-    const late = () => new TokenUnavailableError('timeout', `No token within ${most} ms`)
-    const inTime = (renewal: Promise<HeldToken>) => within(over - performance.now(), late, () => renewal)
     // A store that hangs delays a token that is valid by a second at most.
     const left = this.held.get(tokenKey)?.until('expired')
     await unlessAborted(left ? settledWithin(Math.min(1000, left / 2), this.ready()) : this.ready(), signal)
@@ -47,11 +43,11 @@ export class Session extends SessionCopy {
       if (held.until('should') > 0 || (valid && this.retryAt(tokenKey) > 0)) return held
       const renewal = this.#flight(wanted)
       if (held.until('must') > 0) return held
-      if (valid) return unlessAborted(inTime(this.#orElse(renewal, tokenKey, held)), signal)
+      if (valid) return unlessAborted(this.#orElse(renewal, tokenKey, held), signal)
     }
-    const renewed = await unlessAborted(inTime(this.#flight(wanted, rejectedToken)), signal)
+    const renewed = await unlessAborted(this.#flight(wanted, rejectedToken), signal)
     if (renewed.stored.accessToken !== rejectedToken) return renewed
-    return unlessAborted(inTime(this.#flight(wanted, rejectedToken)), signal) // that renewal began before the refusal was known
+    return unlessAborted(this.#flight(wanted, rejectedToken), signal) // that renewal began before the refusal was known
   }
 
   /** The store has been read once, and again after every gap in time (R1). */

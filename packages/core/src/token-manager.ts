@@ -175,7 +175,9 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
     const wanted = this.#wanted(request)
     const session = wanted === this.#own || this.#kind.oneSession ? this.#session : this.#other(wanted)
     const sent = this.#client.tokenRequests
-    const held = await session.token(wanted, request)
+    const serve = () => session.token(wanted, request)
+    const isFresh = !request.rejectedToken && session.held.get(wanted.tokenKey)?.until('should')
+    const held = await (isFresh ? serve() : this.#client.inTime(serve, 'No token', 5 * this.#client.timeout))
     if (sent === this.#client.tokenRequests) this.#served++
     held.used = true
     return [held, session]

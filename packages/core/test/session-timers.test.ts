@@ -193,3 +193,29 @@ test('a token that should be renewed is handed out at once, while its renewal ha
   await turns(5)
   expect(server.tokenRequests()).toHaveLength(2)
 })
+
+test('whoever has no valid token waits five time-outs at most, whatever hangs: store, lock and server together', async () => {
+  const server = testAuthorizationServer()
+  const { store, trouble } = troubledStore()
+  const source = clientCredentials(sourceAt(server, { store, timeout: 3000 }).options)
+  Object.assign(trouble, { get: 'hangs', lock: 'hangs', replace: 'hangs' })
+  server.always({ hang: 'request' })
+  const { error, after } = await settled(source.getAccessToken(), HOUR)
+  expect(error).toMatchObject({ name: 'TokenUnavailableError', code: 'timeout', retryable: true })
+  expect(after).toBeLessThanOrEqual(15 * SECOND + 100)
+})
+
+test('a store that cannot be read holds a sign-out up for two of its calls, not for ten', async () => {
+  const { store, trouble, record } = troubledStore()
+  const source = password({ ...sourceAt(testAuthorizationServer(), { store }).options, ...USER })
+  await source.getAccessToken()
+  trouble.get = 'hangs'
+  const revoked = source.revoke()
+  expect(source.session).toMatchObject({ status: 'signedOut', ended: { reason: 'signed-out' } })
+  const { error, after } = await settled(revoked, HOUR)
+  expect(error).toBeUndefined()
+  expect(after).toBeLessThan(30 * SECOND) // two for the session, two for what waits to be revoked
+  trouble.get = undefined
+  await elapse(2 * MINUTE)
+  expect(await record()).toMatchObject({ ended: { reason: 'signed-out' }, tokens: {} })
+})
