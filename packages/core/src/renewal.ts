@@ -57,7 +57,7 @@ export async function renew(renewal: Renewal): Promise<HeldToken> {
   if (refreshToken && !(storeError && session.isShared(refreshToken))) {
     return refresh(renewal, record, refreshToken)
   }
-  return ask(renewal, { ...record, refreshToken: undefined }, (error) => {
+  return ask(renewal, record, (error) => {
     const { ended: over, tokens } = record
     if (over && (!storeError || session.unsaved)) throw sessionEnded(over.reason)
     if (storeError) return fail(renewal, record, storeError)
@@ -67,7 +67,7 @@ export async function renew(renewal: Renewal): Promise<HeldToken> {
   })
 }
 
-/** What the grant does when there is nothing to refresh; `over` where that needs a person. */
+/** What the grant does when there is nothing to refresh, or it has to wait; `over` where that needs a person. */
 async function ask(
   renewal: Renewal,
   record: SessionRecord,
@@ -82,7 +82,9 @@ async function ask(
   } catch (error) {
     return error instanceof LoginRequiredError ? over(error) : fail(renewal, record, error)
   }
-  return save(renewal, record, { ...tokenSet, scope: tokenSet.scope ?? request.scope }, 'issued')
+  // What others may have ends with the grant's success alone: not with its failure (R6).
+  const before = { ...record, refreshToken: undefined }
+  return save(renewal, before, { ...tokenSet, scope: tokenSet.scope ?? request.scope }, 'issued')
 }
 
 async function refresh(renewal: Renewal, before: SessionRecord, refreshToken: string): Promise<HeldToken> {
