@@ -195,7 +195,9 @@ async function fail(renewal: Renewal, record: SessionRecord, thrown: unknown): P
   const scope = code === 'request-refused' && tokenKey !== own.tokenKey ? tokenKey : ''
   const isShared = retryable && error !== storeError
   const last = isShared ? record.failures?.[scope] : session.failed.get(scope)?.failure
-  const failure = nextFailure(last, code, error instanceof TokenUnavailableError ? error.retryAt : 0)
+  // Whoever comes asks the store once more; only those who waited for it make the next wait longer.
+  const tooSoon = error === storeError && last && forbids(last)
+  const failure = tooSoon ? last : nextFailure(last, code, error instanceof TokenUnavailableError ? error.retryAt : 0)
   session.failed.set(scope, { error, failure })
   const failures = isShared ? { ...record.failures, [scope]: failure } : record.failures
   const next = told({ ...record, failures }, 'failed', error instanceof AuthorizationServerError ? error.error : code)
