@@ -57,7 +57,7 @@ export async function renew(renewal: Renewal): Promise<HeldToken> {
   if (refreshToken && !(storeError && session.isShared(refreshToken))) {
     return refresh(renewal, record, refreshToken)
   }
-  return ask(renewal, { ...record, refreshToken: undefined }, (error) => {
+  return ask(renewal, record, (error) => {
     const { ended: over, tokens } = record
     if (over && (!storeError || session.unsaved)) throw sessionEnded(over.reason)
     if (storeError) return fail(renewal, record, storeError)
@@ -67,7 +67,7 @@ export async function renew(renewal: Renewal): Promise<HeldToken> {
   })
 }
 
-/** What the grant does when there is nothing to refresh; `over` where that needs a person. */
+/** What the grant does when there is nothing to refresh, or it has to wait; `over` where that needs a person. */
 async function ask(
   renewal: Renewal,
   record: SessionRecord,
@@ -82,7 +82,9 @@ async function ask(
   } catch (error) {
     return error instanceof LoginRequiredError ? over(error) : fail(renewal, record, error)
   }
-  return save(renewal, record, { ...tokenSet, scope: tokenSet.scope ?? request.scope }, 'issued')
+  // What others may have ends with the grant's success alone: not with its failure (R6).
+  const before = { ...record, refreshToken: undefined }
+  return save(renewal, before, { ...tokenSet, scope: tokenSet.scope ?? request.scope }, 'issued')
 }
 
 async function refresh(renewal: Renewal, before: SessionRecord, refreshToken: string): Promise<HeldToken> {
@@ -194,7 +196,9 @@ async function fail(renewal: Renewal, record: SessionRecord, thrown: unknown): P
   const scope = code === 'request-refused' && tokenKey !== own.tokenKey ? tokenKey : ''
   const isShared = retryable && error !== storeError
   const last = isShared ? record.failures?.[scope] : session.failed.get(scope)?.failure
-  const failure = nextFailure(last, code, error instanceof TokenUnavailableError ? error.retryAt : 0)
+  // Whoever comes asks the store once more; only those who waited for it make the next wait longer.
+  const tooSoon = error === storeError && last && forbids(last)
+  const failure = tooSoon ? last : nextFailure(last, code, error instanceof TokenUnavailableError ? error.retryAt : 0)
   session.failed.set(scope, { error, failure })
   const failures = isShared ? { ...record.failures, [scope]: failure } : record.failures
   const next = told({ ...record, failures }, 'failed', error instanceof AuthorizationServerError ? error.error : code)

@@ -26,6 +26,6 @@ export function snapshotOf({ known, base, held, failed, intentAt, options }: Ses
   if (!refreshToken && !(options.asksAgain ? tokens.length : tokens.some((token) => token.until('expired')))) {
     return { status: 'signedOut' }
   }
-  const stale = failures?.[''] || failed.get('')?.error.retryable === false
+  const stale = failures?.[''] || failed.has('')
   return { status: 'signedIn', ...(claims && { claims }), freshness: stale ? 'stale' : 'fresh', renewable }
 }

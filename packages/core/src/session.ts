@@ -85,6 +85,7 @@ export class Session extends SessionCopy {
   /** A new sign-in takes the place of whatever was there. */
   async begin(tokenSet: Issued): Promise<void> {
     const record = succeeded(emptyRecord(this.record), this.options.own.tokenKey, tokenSet)
+    this.failed.clear() // none of it is this session's
     this.keep(told(record, 'issued', 'signed in'), 0) // no end of now is by this one
     await this.save()
     if (!this.unsaved) this.#watch((await this.identity()).key) // nothing else may have looked at the store before

@@ -1,7 +1,14 @@
-import { memoryStore, password } from '@keyturn/core'
+import {
+  LoginRequiredError,
+  memoryStore,
+  password,
+  refreshToken,
+  TokenManager,
+  type TokenUnavailableError,
+} from '@keyturn/core'
 import { expect, test } from 'vitest'
 import { testAuthorizationServer, USER } from './authorization-server.ts'
-import { elapse, movedTime, SECOND, sourceAt } from './renewal-harness.ts'
+import { elapse, movedTime, outcome, SECOND, sourceAt, troubledStore } from './renewal-harness.ts'
 
 movedTime()
 
@@ -23,4 +30,63 @@ test('a session that was refused here is fresh again when a sibling has renewed 
   await elapse(SECOND)
   expect(here.session).toMatchObject({ status: 'signedIn', freshness: 'fresh' })
   expect(await here.getAccessToken()).toBe(token)
+})
+
+test('a session that its store keeps from being renewed is stale, and fresh when the store is back', async () => {
+  const server = testAuthorizationServer({ lifetime: 60 })
+  const { store, trouble } = troubledStore()
+  const { options } = sourceAt(server, { store })
+  const source = refreshToken({ ...options, refreshToken: server.newRefreshToken() })
+  await source.getAccessToken()
+  trouble.lock = 'throws'
+  await elapse(62 * SECOND)
+  expect((await outcome(source.getAccessToken())).error).toMatchObject({ code: 'storage', retryable: true })
+  expect(source.session).toMatchObject({ status: 'signedIn', freshness: 'stale' })
+  trouble.lock = undefined
+  await source.getAccessToken()
+  expect(source.session).toMatchObject({ status: 'signedIn', freshness: 'fresh' })
+})
+
+test('who signs in while the store still fails has a fresh session', async () => {
+  class Person extends TokenManager {
+    signIn(): Promise<void> {
+      const issuedAt = Date.now()
+      const expiresAt = issuedAt + 60 * SECOND
+      return this.begin({ accessToken: 'a', tokenType: 'Bearer', refreshToken: 'r', issuedAt, expiresAt })
+    }
+  }
+  const { store, trouble } = troubledStore()
+  const { options } = sourceAt(testAuthorizationServer(), { store })
+  const person = new Person(
+    () => Promise.reject(new LoginRequiredError('login-required', 'Nobody is there')),
+    options,
+    {
+      name: 'person',
+      oneSession: true,
+      asksAgain: false,
+    },
+  )
+  await person.signIn()
+  trouble.lock = 'throws'
+  trouble.get = 'throws'
+  await elapse(62 * SECOND)
+  await outcome(person.getAccessToken())
+  expect(person.session).toMatchObject({ freshness: 'stale' })
+  await person.signIn()
+  expect(person.session).toMatchObject({ status: 'signedIn', freshness: 'fresh' })
+})
+
+test('many callers in a short outage of the store put nobody off for minutes', async () => {
+  const server = testAuthorizationServer({ lifetime: 60 })
+  const { store, trouble } = troubledStore()
+  const { options } = sourceAt(server, { store })
+  const source = refreshToken({ ...options, refreshToken: server.newRefreshToken() })
+  await source.getAccessToken()
+  trouble.lock = 'throws'
+  await elapse(62 * SECOND)
+  const asked = () => outcome(source.getAccessToken()).then(({ error }) => error as TokenUnavailableError)
+  const { retryAt } = await asked()
+  for (let call = 0; call < 50; call++) expect((await asked()).retryAt).toBe(retryAt)
+  await elapse(retryAt - Date.now())
+  expect((await asked()).retryAt).toBeGreaterThan(retryAt + SECOND) // who waited waits longer
 })

@@ -1,6 +1,6 @@
-import { clientCredentials, LoginRequiredError, refreshToken, TokenManager } from '@keyturn/core'
+import { clientCredentials, LoginRequiredError, password, refreshToken, TokenManager } from '@keyturn/core'
 import { expect, test, vi } from 'vitest'
-import { testAuthorizationServer } from './authorization-server.ts'
+import { testAuthorizationServer, USER } from './authorization-server.ts'
 import {
   elapse,
   HOUR,
@@ -601,4 +601,25 @@ test('where a person is needed for one token, the others of the session stay; wh
   const another = new TokenManager(grant, options, kind)
   expect((await outcome(another.getAccessToken())).error).toMatchObject({ code: 'login-required' })
   expect(another.session).toEqual({ status: 'signedOut' })
+})
+
+test('store and server away at once, as in an outage of the network, cost no refresh token', async () => {
+  const server = testAuthorizationServer({ lifetime: 60 })
+  const { store, trouble, record } = troubledStore()
+  const source = password({ ...sourceAt(server, { store }).options, ...USER })
+  await source.getAccessToken()
+  const issued = await record()
+  trouble.lock = 'throws'
+  server.always({ status: 503 })
+  await elapse(62 * SECOND)
+  expect((await outcome(source.getAccessToken())).error).toMatchObject({ retryable: true })
+  expect((await record())?.refreshToken).toBe(issued?.refreshToken)
+  trouble.lock = undefined
+  server.always(undefined)
+  await elapse(10 * SECOND)
+  expect(server.accepts(await source.getAccessToken())).toBe(true)
+  expect(server.tokenRequests().at(-1)).toMatchObject({
+    grantType: 'refresh_token',
+    refreshToken: issued?.refreshToken,
+  })
 })

@@ -1,4 +1,4 @@
-import { TokenUnavailableError } from '@keyturn/core'
+import { OAuthError, TokenUnavailableError } from '@keyturn/core'
 import type { TokenChallenge } from './token-challenge.ts'
 
 /** What is known of an access token that is good (RFC 9068 section 2.2, RFC 7662 section 2.2). */
@@ -32,6 +32,26 @@ export function scopesOf(...lists: unknown[]): string[] {
 /** Whether there is anything to obey. */
 export function areRules({ scope, acrValues, maxAge, allows }: AccessRules): boolean {
   return [scope, acrValues, maxAge, allows].some((rule) => rule !== undefined)
+}
+
+/** Throws an `OAuthError` for a rule of the wrong type: ignored, or compared all the same, it would let in whom it is to keep out. */
+export function assertRules({ scope, acrValues, maxAge, allows }: AccessRules): void {
+  for (const [name, list] of Object.entries({ scope, acrValues })) {
+    if (list !== undefined && typeof list !== 'string')
+      throw wrong(`${name} cannot be used`, 'Give one string, with spaces.')
+  }
+  if (maxAge !== undefined && !isAmount(maxAge)) throw wrong('maxAge cannot be used', 'Give seconds, as a number.')
+  if (allows !== undefined && typeof allows !== 'function') throw wrong('allows cannot be used', 'Give a function.')
+}
+
+/** Whether an option is a number, and neither negative nor NaN. */
+export function isAmount(value: unknown): boolean {
+  return typeof value === 'number' && value >= 0
+}
+
+/** Options that cannot work. */
+export function wrong(message: string, fix: string): OAuthError {
+  return new OAuthError('invalid-options', message, { fix })
 }
 
 /** Rejects with a `VerificationError` where the claims are not enough. */

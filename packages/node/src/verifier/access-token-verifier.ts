@@ -1,6 +1,15 @@
 import { secureUrl } from '@keyturn/core'
 import { decodeJwt } from 'jose'
-import { type AccessRules, type AccessTokenClaims, areRules, obey, scopesOf } from './access-rules.ts'
+import {
+  type AccessRules,
+  type AccessTokenClaims,
+  areRules,
+  assertRules,
+  isAmount,
+  obey,
+  scopesOf,
+  wrong,
+} from './access-rules.ts'
 import type { ApiRequest } from './api-request.ts'
 import { type ClientCertificate, certificateReader } from './client-certificate.ts'
 import type { DPoPNonces } from './dpop-nonces.ts'
@@ -70,10 +79,13 @@ interface Checked {
 /**
  * Verifies the access tokens that an API is sent: JWTs by the server's keys (RFC 9068), others by asking the server
  * (RFC 7662), a token that is bound to a key with its proof (RFC 9449) or its certificate (RFC 8705). Throws an
- * `OAuthError` where options are wrong.
+ * `OAuthError` where options are wrong; so does `verify()` for rules that are.
  */
 export function accessTokenVerifier(options: AccessTokenVerifierOptions): AccessTokenVerifier {
   const { dpop, nonces, clientCertificate, clockTolerance = 5, resourceMetadata } = options
+  assertRules(options)
+  if (dpop !== undefined && dpop !== 'required') throw wrong('dpop cannot be used', "Say 'required', or leave it out.")
+  if (!isAmount(clockTolerance)) throw wrong('clockTolerance cannot be used', 'Give seconds, as a number.')
   const servers = trustedServers(options, clockTolerance)
   const [only] = servers
   const origin = options.origin && secureUrl(options.origin, options.allowInsecureRequests).origin
@@ -121,6 +133,7 @@ export function accessTokenVerifier(options: AccessTokenVerifierOptions): Access
 
   return {
     async verify(request, rules) {
+      if (rules) assertRules(rules)
       const challenge = rules?.scope ? challengeFor(scopesOf(options.scope, rules.scope).join(' ')) : everyday
       const presented = presentedToken(request, jwts, challenge)
       const { scheme, isJwt } = presented

@@ -1,4 +1,4 @@
-import { OAuthError } from '@keyturn/core'
+import { isAmount, wrong } from './access-rules.ts'
 import type { AccessTokenVerifierOptions } from './access-token-verifier.ts'
 import { TrustedServer, type TrustedServerOptions } from './trusted-server.ts'
 
@@ -16,6 +16,10 @@ export function trustedServers(options: AccessTokenVerifierOptions, tolerance: n
   const { issuer, introspectionLifetime = 30_000, fetch, timeout, allowInsecureRequests } = options
   const serverOf = (own: TrustedServerOptions, audience: string | readonly string[]) =>
     new TrustedServer(own, { audiences: checked(audience), tolerance, introspectionLifetime })
+  if (!issuer || issuer.length === 0) throw wrong('No issuer is given', 'Set issuer.')
+  if (!isAmount(introspectionLifetime)) {
+    throw wrong('introspectionLifetime cannot be used', 'Give milliseconds, as a number.')
+  }
   if (typeof issuer === 'string') return [serverOf({ ...options, issuer }, options.audience)]
   const misplaced = OF_ONE.find((name) => options[name] !== undefined)
   if (misplaced) {
@@ -23,7 +27,6 @@ export function trustedServers(options: AccessTokenVerifierOptions, tolerance: n
   }
   const shared = { fetch, timeout, allowInsecureRequests }
   const servers = [issuer].flat().map((own) => serverOf({ ...shared, ...own }, own.audience ?? options.audience))
-  if (servers.length === 0) throw wrong('No issuer is given', 'Set issuer.')
   if (new Set(servers.map((server) => server.issuer)).size < servers.length) {
     throw wrong('An issuer is given twice', 'Name each issuer once.')
   }
@@ -38,8 +41,4 @@ function checked(audience: string | readonly string[]): readonly string[] {
   const audiences = [audience].flat()
   if (audiences.length > 0 && audiences.every((name) => typeof name === 'string' && name !== '')) return audiences
   throw wrong('audience cannot be used', 'Set audience: what aud has to name.')
-}
-
-function wrong(message: string, fix: string): OAuthError {
-  return new OAuthError('invalid-options', message, { fix })
 }

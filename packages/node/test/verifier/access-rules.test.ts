@@ -71,3 +71,25 @@ test('an API that takes tokens for nobody is refused', () => {
     expect(() => new TokenServer().verifier({ audience })).toThrow(expect.objectContaining({ code: 'invalid-options' }))
   }
 })
+
+test.each<[string, object]>([
+  ['scope', { scope: ['admin'] }],
+  ['acrValues', { acrValues: ['phr'] }],
+  ['maxAge', { maxAge: '60' }],
+  ['maxAge', { maxAge: Number.NaN }],
+  ['allows', { allows: 'clerk' }],
+])('a %s of the wrong type is an error of the program, and lets nobody in: %o', async (name, rule) => {
+  const wrong = expect.objectContaining({ code: 'invalid-options', message: `${name} cannot be used` })
+  expect(() => new TokenServer().verifier(rule)).toThrow(wrong)
+  expect(await rejection(verified({}, { auth_time: now() - 3600 }, rule))).toEqual(wrong)
+})
+
+test.each<[string, object]>([
+  ['dpop', { dpop: true }],
+  ['clockTolerance', { clockTolerance: Number.NaN }],
+  ['clockTolerance', { clockTolerance: '5' }],
+  ['introspectionLifetime', { introspectionLifetime: '30000' }],
+])('a %s that cannot work is told at once: %o', (name, option) => {
+  const wrong = expect.objectContaining({ code: 'invalid-options', message: `${name} cannot be used` })
+  expect(() => new TokenServer().verifier(option)).toThrow(wrong)
+})

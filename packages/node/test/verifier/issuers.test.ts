@@ -101,6 +101,7 @@ test.each<[string, Parameters<typeof start>[0], Partial<AccessTokenVerifierOptio
   ['an issuer twice', { b: { issuer: A } }, {}, 'An issuer is given twice'],
   ['two that could be asked', { a: api, b: api }, {}, 'More than one issuer has a clientId'],
   ['none', {}, { issuer: [] }, 'No issuer is given'],
+  ['one that is not set', {}, { issuer: undefined as never }, 'No issuer is given'],
   ['a secret for all', {}, { clientSecret: 'a' }, 'clientSecret is of one issuer'],
   ['a name for all', {}, { clientId: 'a' }, 'clientId is of one issuer'],
   ['metadata for all', {}, { metadata: {} }, 'metadata is of one issuer'],
