@@ -437,6 +437,19 @@ test('before its token ends another connection takes the place of the open one, 
   expect(sockets.length).toBe(3)
 })
 
+test('while one connection takes the place of another, an end closes both', async () => {
+  const { source } = machine()
+  const { socket, sockets, told, last } = connected(source)
+  await turns(5)
+  last().accept()
+  await reconnecting()
+  last().accept()
+  socket.close(4000)
+  expect(sockets.map(({ closedWith }) => closedWith?.code)).toEqual([4000, 4000])
+  await elapse(2 * SECOND)
+  expect(told).toEqual(['open', 'open', 'close'])
+})
+
 test('where the next connection cannot be had the open one stays, until there is one', async () => {
   const { source } = machine()
   const { sockets, told, last } = connected(source)
