@@ -5,8 +5,15 @@ import type { TokenSource } from './token-source.ts'
 
 export interface AuthenticatedKyOptions extends Omit<Options, 'fetch'>, AuthenticatedFetchOptions {}
 
-/** A ky instance over `authenticatedFetch`: token and proof are fresh at each of its attempts. */
+/**
+ * A ky instance over `authenticatedFetch`: token and proof are fresh at each of its attempts. With `stepUp` its `timeout`
+ * is off unless it is given: ky would count how long a person takes, and most take longer than its 10 s.
+ */
 export function authenticatedKy(source: TokenSource, options: AuthenticatedKyOptions): KyInstance {
   const { apis, fetch, stepUp, ...others } = options
-  return ky.create({ ...others, fetch: authenticatedFetch(source, { apis, fetch, stepUp }) })
+  return ky.create({
+    ...(stepUp && { timeout: false }),
+    ...others,
+    fetch: authenticatedFetch(source, { apis, fetch, stepUp }),
+  })
 }

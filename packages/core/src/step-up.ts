@@ -26,7 +26,7 @@ export interface StepUpOptions {
   /**
    * Has the person agree and log in: offers it, waits for their click, and gives `login()` to `loginWithPopup()`, or to
    * `auth.login()`, which leaves the page. Rejects where they refuse, and has to settle, for until then all wait. Called
-   * once for all who wait, never twice at a time.
+   * once for all who wait, never twice at a time: of two `stepUp()` of one `auth`, that of whoever asks first.
    */
   confirm(request: StepUpRequest): Promise<unknown>
 }
@@ -55,6 +55,14 @@ interface Run {
   done: Promise<unknown>
 }
 
+/** One session has one login at a time, however many fetches ask for one: each would take away what another brought. */
+interface Turns {
+  running?: Run | undefined
+  last?: Run
+}
+
+const turnsOf = new WeakMap<TokenManager, Turns>()
+
 /**
  * Turns a challenge that asks for more than the token can (`insufficient_scope`, RFC 6750 section 3.1;
  * `insufficient_user_authentication`, RFC 9470) into a login for all who wait, and repeats their requests with the token
@@ -63,8 +71,8 @@ interface Run {
  * for again.
  */
 export function stepUp(auth: TokenManager, { confirm }: StepUpOptions): StepUp {
-  let running: Run | undefined
-  let last: Run | undefined
+  const turns = turnsOf.get(auth) ?? {}
+  turnsOf.set(auth, turns)
 
   const start = (challenge: Challenge, url: string): Run => {
     const run: Run = {
@@ -86,14 +94,14 @@ export function stepUp(auth: TokenManager, { confirm }: StepUpOptions): StepUp {
       .then(confirm)
       .then(
         () => {
-          last = run
+          turns.last = run
         },
         (cause) => {
           throw new ChallengeError('The step-up was refused', { cause, challenge, fix: 'Offer it again.' })
         },
       )
       .finally(() => {
-        running = undefined
+        turns.running = undefined
         run.endedAt = Date.now()
       })
     run.done.catch(() => {}) // everybody may have gone
@@ -119,13 +127,14 @@ export function stepUp(auth: TokenManager, { confirm }: StepUpOptions): StepUp {
       const brought = wordsOf((await unlessAborted(tokenOf(others), signal))?.scope)
       const scope = [...brought, ...wordsOf(narrow), ...missing]
       const isBrought = challenge.error === 'insufficient_scope' && includes([...brought, ...wordsOf(narrow)], missing)
-      const isKnown = last?.before.has(accessToken) || last?.after.has(accessToken)
+      const isKnown = turns.last?.before.has(accessToken) || turns.last?.after.has(accessToken)
       const other = isBrought || isKnown ? await unlessAborted(tokenOf(request), signal) : undefined
       const isEnough = isOther(other) && includes(wordsOf(other?.scope), missing)
       const held = await unlessAborted(tokenOf(), signal)
       if (!held || personOf(auth) !== person) return undefined // whose request it is could not step up
       // That of an earlier page, of another one, or for another API.
       if (isBrought && isEnough) return request ?? {}
+      const { running, last } = turns
       if (!running && last && covers(last.asked, challenge)) {
         run = last
         // Whoever was sent to log in, and is still here, has come back without.
@@ -133,8 +142,8 @@ export function stepUp(auth: TokenManager, { confirm }: StepUpOptions): StepUp {
         if (run.before.has(accessToken) && !isUndone) break // an answer that comes late: there is another token already
         if (run.after.has(accessToken) && !isPast(run, challenge)) return isEnough ? (request ?? {}) : undefined
       }
-      running ??= start(challenge, url)
-      run = running
+      turns.running ??= start(challenge, url)
+      run = turns.running
       const isAsked = run.person === person && join(run, challenge, scope)
       if (isAsked) run.before.add(accessToken)
       // A refusal is that of those who asked; the others are next.

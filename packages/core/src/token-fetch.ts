@@ -117,7 +117,7 @@ export function tokenFetch(
   }
 
   function authorized(hop: Hop, { accessToken, headers }: Answer): Headers {
-    const person = personOf(source)
+    const person = signedInTo(source)
     hop.person ??= person
     // What one person asked for is not done as another, who has signed in meanwhile.
     if (person !== hop.person) throw new LoginRequiredError('session-ended', 'Somebody else has signed in')
@@ -150,7 +150,9 @@ export function tokenFetch(
     const response = refusesToken(first) ? await send(hop, again, first) : first
     const { accessToken, signal, target } = hop
     const other = await options.stepUp?.({ response, url: target.url, accessToken, wanted, signal })
-    return other ? send(hop, other, response) : response
+    if (!other) return response
+    if (typeof hop.person === 'number') hop.person = undefined // the login that it took was another one
+    return send(hop, other, response)
   }
 
   function begin(input: RequestInfo | URL, init: RequestInit | undefined): Promise<Response> {
@@ -170,7 +172,7 @@ export function tokenFetch(
       canSendAgain,
       // That of a request which nobody can abort costs a platform more than all the rest here.
       signal: init?.signal ?? (request && (target as Request).signal),
-      person: personOf(source),
+      person: signedInTo(source),
       accessToken: '',
     })
   }
@@ -204,6 +206,11 @@ function signedOptions({ target, init }: Hop, own: Record<string, string>): Requ
 /** Whose tokens a source gives, where the server says so. */
 export function personOf(source: TokenSource): unknown {
   return Object(source).session?.claims?.sub
+}
+
+/** The same, or else by which login. */
+function signedInTo(source: TokenSource): unknown {
+  return personOf(source) ?? Object(source).signedInAt
 }
 
 /** Those that carry a token, its own or as `Bearer` (RFC 6750 section 2.1), laid over `others`. */

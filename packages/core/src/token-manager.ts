@@ -96,6 +96,12 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
     return this.#snapshot
   }
 
+  /** When somebody signed in, which tells two of whom no server says who they are; undefined where nobody has to. */
+  get signedInAt(): number | undefined {
+    const { base } = this.#session
+    return this.#kind.asksAgain || base.ended ? undefined : base.startedAt
+  }
+
   /** Calls `listener` after every change of `session`; returns the way to stop that. Needs no `this`. */
   readonly subscribe = (listener: () => void): (() => void) => {
     void this.#session.ready()

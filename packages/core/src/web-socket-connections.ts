@@ -26,6 +26,8 @@ const NORMAL = 1000
 const OPEN = 1
 /** Milliseconds before the next attempt. */
 const RETRY = 1000
+/** Milliseconds in which what the app says on a new connection gets to the server. */
+const OVERLAP = 1000
 
 /** Keeps one WebSocket connection open after another. */
 export class WebSocketConnections {
@@ -192,7 +194,10 @@ export class WebSocketConnections {
     this.#current = connection
     this.#rejectedToken = undefined
     this.#tell(new Event('open'))
-    before?.socket.close(NORMAL)
+    if (!before) return
+    // Until the server has heard what the app says now, the last one has what it sends, and answers to what was asked there.
+    const close = () => before.socket.close(NORMAL)
+    pause(OVERLAP, before.signal, false).then(close, () => {}) // it is closed already
   }
 }
 

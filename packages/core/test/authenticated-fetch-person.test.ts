@@ -1,6 +1,7 @@
-import { authenticatedFetch } from '@keyturn/core'
-import { expect, test } from 'vitest'
+import { type Answered, authenticatedFetch } from '@keyturn/core'
+import { expect, test, vi } from 'vitest'
 import { CountingSource } from './counting-source.ts'
+import { comeBack, startApp } from './sign-in-server.ts'
 
 const API = 'https://api.example/'
 
@@ -55,4 +56,47 @@ test.each([
   const api = authenticatedFetch(new ChangingSource(nth, before, after), { apis: API, fetch })
   expect((await api(API)).status).toBe(200)
   expect(tokens).toEqual(['Bearer token-1', 'Bearer token-2'])
+})
+
+/** Somebody who is signed in at a server that says of nobody who they are, and an API that answers when it is told to. */
+async function nameless(...statuses: number[]) {
+  const app = startApp({ scope: 'read' })
+  let issued = 0
+  app.server.tokenResponse = (body) => ({ ...body, access_token: `token-${++issued}` })
+  const signIn = async () => {
+    await comeBack(app)
+    await app.auth.handleCallback()
+  }
+  await signIn()
+  const answer = Promise.withResolvers<void>()
+  const { fetch, tokens } = recorder(...statuses)
+  const answering: typeof fetch = async (...request) => {
+    const response = await fetch(...request)
+    await answer.promise
+    return response
+  }
+  return { auth: app.auth, signIn, answer: answer.resolve, fetch: answering, tokens }
+}
+
+test('where no server says who somebody is, a refused call is not tried again after another login', async () => {
+  const { auth, signIn, answer, fetch, tokens } = await nameless(401)
+  const called = authenticatedFetch(auth, { apis: API, fetch })(API, { method: 'POST', body: 'of whoever was here' })
+  await vi.waitFor(() => expect(tokens).toHaveLength(1))
+  await auth.logout({ endSession: false })
+  await signIn()
+  answer()
+  expect((await called).status).toBe(401)
+  expect(tokens).toHaveLength(1)
+})
+
+test('where no server says who somebody is, a refused call is tried again within a login, and after a step-up', async () => {
+  const { auth, signIn, answer, fetch, tokens } = await nameless(401, 403)
+  answer()
+  const stepUp = async ({ response }: Answered) => {
+    if (response.status !== 403) return undefined
+    await signIn()
+    return {}
+  }
+  expect((await authenticatedFetch(auth, { apis: API, fetch, stepUp })(API)).status).toBe(200)
+  expect(new Set(tokens).size).toBe(3)
 })

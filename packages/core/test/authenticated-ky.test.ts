@@ -1,7 +1,7 @@
 import { type Answered, authenticatedFetch, LoginRequiredError, TokenUnavailableError } from '@keyturn/core'
 import { authenticatedKy } from '@keyturn/core/ky'
 import ky, { HTTPError } from 'ky'
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { CountingSource } from './counting-source.ts'
 import { json, loopbackServer } from './loopback-server.ts'
 import { rejection } from './sign-in-server.ts'
@@ -135,6 +135,25 @@ test('a step-up is below ky, which sees one answer', async () => {
   const client = authenticatedKy(new CountingSource(), { apis: server.origin, stepUp })
   expect(await client.get(server.origin).json()).toEqual({ fine: true })
   expect(server.requests).toHaveLength(2)
+})
+
+test('ky does not count how long a person takes, unless it is told to', async () => {
+  vi.useFakeTimers()
+  onTestFinished(() => void vi.useRealTimers())
+  const stepUp = async () => {
+    await new Promise((agreed) => setTimeout(agreed, 60_000))
+    return { scope: 'more' }
+  }
+  const fetch = async (input: RequestInfo | URL, init?: RequestInit) =>
+    new Response('', { status: new Request(input, init).headers.get('authorization') === 'Bearer token-1' ? 403 : 200 })
+  const options = { apis: 'https://api.example/', fetch, stepUp }
+  const call = (timeout?: number) =>
+    authenticatedKy(new CountingSource(), { ...options, ...(timeout && { timeout }) })
+      .get('https://api.example/')
+      .then(({ status }) => status, String)
+  const calls = Promise.all([call(), call(30_000)])
+  await vi.advanceTimersByTimeAsync(61_000)
+  expect(await calls).toEqual([200, expect.stringContaining('TimeoutError')])
 })
 
 test('apis is required', () => {

@@ -71,6 +71,25 @@ test('all who wait share one step-up, which asks for what all of them need', asy
   expect(world.requests).toHaveLength(9)
 })
 
+test('two fetches of one session share one step-up, each with a stepUp() of its own', async () => {
+  const world = await agreeLater()
+  const confirm = vi.fn()
+  const { fetch } = world
+  const other = authenticatedFetch(world.app.auth, {
+    apis: 'https://api.example/',
+    fetch,
+    stepUp: stepUp(world.app.auth, { confirm }),
+  })
+  const calls = [world.call('/scope/write'), other('https://api.example/scope/admin')]
+  await world.settled(2)
+  await vi.waitFor(() => expect(world.turns).toHaveLength(1))
+  await new Promise((resolve) => setImmediate(resolve))
+  world.turns[0]?.()
+  expect(await statuses(calls)).toEqual([200, 200])
+  expect(confirm).not.toHaveBeenCalled()
+  expect(words(world.logins[0]?.get('scope'))).toEqual(['admin', 'openid', 'read', 'write'])
+})
+
 test('what cannot be asked for together is asked for in turn, never at a time', async () => {
   const world = await agreeLater()
   const calls = ['/acr/high', '/acr/higher'].map((path) => world.call(path))

@@ -38,8 +38,9 @@ export class TestWebSocket extends EventTarget {
     this.dispatchEvent(new Event('open'))
   }
 
+  /** After `close()` the platform drops it (WebSockets standard, section 4). */
   message(data: unknown): void {
-    this.dispatchEvent(new MessageEvent('message', { data }))
+    if (this.readyState === 1) this.dispatchEvent(new MessageEvent('message', { data }))
   }
 
   drop(code = 1006, reason = ''): void {
