@@ -1,5 +1,5 @@
 import { type StoredRecord, type TokenStore, versionOf } from '@keyturn/core'
-import { createStore, get, update } from 'idb-keyval'
+import { createStore, get, type UseStore, update } from 'idb-keyval'
 import { webLock } from './web-lock.ts'
 
 const NAME = 'keyturn '
@@ -11,7 +11,18 @@ const WRITE_TIMEOUT = 4500
  * BroadcastChannel tells the others. Not localStorage: even under a lock a tab can read from it what was true before.
  */
 export function indexedDBStore(): TokenStore {
-  const database = createStore('keyturn', 'sessions')
+  const open = () => createStore('keyturn', 'sessions')
+  let opened = open()
+  const database: UseStore = (mode, callback) =>
+    opened(mode, (records) => {
+      const { db } = records.transaction
+      // Whoever deletes the database waits until nobody has it open, and whoever opens it next waits behind that.
+      db.onversionchange = () => {
+        db.close()
+        opened = open()
+      }
+      return callback(records)
+    })
   return {
     keys: 'structured',
     get: (key) => get<StoredRecord>(key, database),

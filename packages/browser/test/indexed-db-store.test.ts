@@ -86,6 +86,20 @@ test('a refused write tells nobody', async () => {
   stop?.()
 })
 
+test('a database that a page deletes is gone at once, though tabs have it open, and is opened anew', async () => {
+  const [tab, store] = [await openTab(), indexedDBStore()]
+  await store.replace('alice', undefined, record(1))
+  expect(await tab.tell('get', 'alice')).toEqual(record(1))
+  const deletion = indexedDB.deleteDatabase('keyturn')
+  await new Promise((resolve, reject) => {
+    deletion.onsuccess = resolve
+    deletion.onblocked = () => reject(new Error('it waits for those who have it open'))
+  })
+  expect(await tab.tell('get', 'alice')).toBeUndefined()
+  expect(await store.replace('alice', undefined, record(2))).toBe(true)
+  expect(await tab.tell('get', 'alice')).toEqual(record(2))
+})
+
 test('whatever is found under a key can be replaced', async () => {
   const store = indexedDBStore()
   for (const [index, garbage] of [null, 'text', 7, [], {}, { version: 'one' }].entries()) {

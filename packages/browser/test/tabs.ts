@@ -32,6 +32,10 @@ export const hasDebugger: boolean = server.browser === 'chromium'
 export const closeTabs = (): Promise<void> => commands.closeTabs()
 
 /** Forgets everything that `indexedDBStore()` keeps. */
-export const forgetAll = (): Promise<void> => clear(createStore('keyturn', 'sessions'))
+export async function forgetAll(): Promise<void> {
+  const database = createStore('keyturn', 'sessions')
+  await clear(database)
+  await database('readonly', ({ transaction }) => transaction.db.close())
+}
 
 export const clearDatabases = (): Promise<void> => commands.clearDatabases()
