@@ -1,11 +1,5 @@
 import { settledWithin, within } from './deadline.ts'
-import {
-  AuthorizationServerError,
-  LoginRequiredError,
-  type OAuthError,
-  type StoreError,
-  TokenUnavailableError,
-} from './errors.ts'
+import { AuthorizationServerError, LoginRequiredError, type OAuthError, TokenUnavailableError } from './errors.ts'
 import { completed } from './grant.ts'
 import type { HeldToken } from './held-token.ts'
 import { isOfCredentials, lostLease, ours, sessionEnded, tokenRejected, unavailable } from './renewal-errors.ts'
@@ -28,7 +22,7 @@ export interface Renewal extends Wanted {
   /** Whether, besides, the lock is still held. */
   readonly isMine: () => boolean
   /** R12: the store cannot be read, or not be locked. */
-  readonly storeError?: StoreError | undefined
+  readonly storeError?: OAuthError | undefined
 }
 
 /**

@@ -98,8 +98,7 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
 
   /** When somebody signed in, which tells two of whom no server says who they are; undefined where nobody has to. */
   get signedInAt(): number | undefined {
-    const { base } = this.#session
-    return this.#kind.asksAgain || base.ended ? undefined : base.startedAt
+    return this.#kind.asksAgain || this.#session.base.ended ? undefined : this.#session.base.startedAt
   }
 
   /** Calls `listener` after every change of `session`; returns the way to stop that. Needs no `this`. */
@@ -113,8 +112,7 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
    * told, `outbox` has it told later; without one that is a warning: nobody can use the session here any more.
    */
   async revoke(why?: SignOut): Promise<void> {
-    const { revoked } = await this.end(why)
-    await revoked
+    await (await this.end(why)).revoked
   }
 
   /** What was spent and saved since the start. */
@@ -129,8 +127,8 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
 
   /** What happened to the session, oldest first: no secrets, and it survives a restart with the store. */
   explain(): TimelineEvent[] {
-    const story = [...(this.#session.base.timeline ?? []), ...this.warnings.degradations]
-    return story.sort((one, other) => one.at - other.at)
+    const { timeline = [] } = this.#session.base
+    return [...timeline, ...this.warnings.degradations].sort((one, other) => one.at - other.at)
   }
 
   /** Stops timers and channels; what the store could not take is tried again at once, and for a minute. */
@@ -190,13 +188,12 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
   }
 
   #other(wanted: Wanted): Session {
-    const others = this.#others
-    const session = others.get(wanted.tokenKey) ?? this.#sessionFor(wanted)
-    others.set(wanted.tokenKey, session)
-    for (const [key, oldest] of others) {
-      if (others.size <= MOST_OTHERS) break
+    const session = this.#others.get(wanted.tokenKey) ?? this.#sessionFor(wanted)
+    this.#others.set(wanted.tokenKey, session)
+    for (const [key, oldest] of this.#others) {
+      if (this.#others.size <= MOST_OTHERS) break
       oldest.dispose()
-      others.delete(key)
+      this.#others.delete(key)
     }
     return session
   }
@@ -216,20 +213,19 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
   #sessionFor(own: Wanted): Session {
     const { name, principal, oneSession, asksAgain, initial } = this.#kind
     const { issuer, clientId, sessionKey = 'default' } = this.#options
-    const client = this.#client
-    const { store } = client.possession ?? this.#options
+    const { store } = this.#client.possession ?? this.#options
     const identify = async () => {
       const whose = principal ? await principal() : sessionKey
       const key = JSON.stringify([issuer, clientId, name, whose, ...(oneSession ? [] : [own.tokenKey])])
       return { key, initial: await initial?.() }
     }
     return new Session({
-      client,
+      client: this.#client,
       grant: this.#grant,
       store,
       factor: this.#factor,
       asksAgain,
-      identity: () => client.inTime(identify, 'Nobody says whose session it is'),
+      identity: () => this.#client.inTime(identify, 'Nobody says whose session it is'),
       own,
       counts: this.#counts,
       changed: () => this.#changed(),
@@ -243,9 +239,9 @@ export class TokenManager<C extends Claims = Claims> implements TokenSource {
 
   #changed(): void {
     this.#held = this.#session.held.get(this.#own.tokenKey)
-    const snapshots = this.#sessions().map(snapshotOf)
-    const signedIn = snapshots.find(({ status }) => status === 'signedIn') // one whose own token nobody wants, too
-    const snapshot = (signedIn ?? snapshots[0]) as SessionSnapshot<C> // by the option `claims`
+    const all = this.#sessions().map(snapshotOf)
+    // One whose own token nobody wants is signed in with another. What the claims are, the option `claims` says.
+    const snapshot = (all.find(({ status }) => status === 'signedIn') ?? all[0]) as SessionSnapshot<C>
     if (JSON.stringify(snapshot) === JSON.stringify(this.#snapshot)) return
     if (this.#snapshot.status === 'unknown') void this.#revocations.flush?.() // what the last run could not finish
     this.#snapshot = Object.freeze(snapshot)
