@@ -1,4 +1,14 @@
-import { existsSync, lstatSync, readlinkSync, realpathSync, renameSync, rmSync, type Stats, statSync } from 'node:fs'
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readlinkSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  type Stats,
+  statSync,
+} from 'node:fs'
 import { open, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -25,6 +35,21 @@ export function locate(path: string): string {
   }
   const isLink = lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink()
   return isLink ? locate(resolve(locate(dirname(path)), readlinkSync(path))) : path
+}
+
+/**
+ * Makes a folder and those that it is in. Not by `recursive: true`: in Node that never ends, and lets nothing else run,
+ * where a file system takes no folders and says ENOENT (`/proc`).
+ */
+export function makeFolder(path: string): void {
+  if (existsSync(path)) return
+  const above = dirname(path)
+  if (above !== path) makeFolder(above)
+  try {
+    mkdirSync(path, { mode: 0o700 })
+  } catch (error) {
+    if (errorCode(error) !== 'EEXIST') throw error // another process was faster
+  }
 }
 
 /** The text of a file; none where there is no file. */

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
-import { mkdir, readFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { type StoredRecord, StoreError, type TokenStore } from '@keyturn/core'
-import { keepAside, locate, publish, readText, sweep } from './atomic-file.ts'
+import { keepAside, locate, makeFolder, publish, readText, sweep } from './atomic-file.ts'
 import { fileError } from './file-error.ts'
 import { FileKeys } from './file-keys.ts'
 import { acquire, withLock } from './file-lock.ts'
@@ -169,7 +169,7 @@ export function fileStore(path: string, options: FileStoreOptions = {}): TokenSt
         const text = await readText(target)
         if (versionOf(await find(text, key)) !== expected) return false
         await keys.writing(parseDocument(text) ?? EMPTY)
-        await mkdir(dirname(target), { recursive: true, mode: 0o700 })
+        makeFolder(dirname(target))
         const write = (isOurs: () => boolean) => replaceIn(target, key, expected, record, isOurs)
         return withLock(`${target}.lock`, WRITE_LEASE, write)
       }
@@ -178,7 +178,7 @@ export function fileStore(path: string, options: FileStoreOptions = {}): TokenSt
 
     lock(key, critical, duration = DEFAULT_LEASE) {
       const directoryIn = async (target: string) => {
-        await mkdir(dirname(target), { recursive: true, mode: 0o700 })
+        makeFolder(dirname(target))
         return `${target}.${createHash('sha256').update(key).digest('hex').slice(0, 16)}.lock`
       }
       return turns.take(`lock ${key}`, async (leave) => {

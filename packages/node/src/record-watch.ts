@@ -1,6 +1,6 @@
-import { mkdirSync, readFileSync, statSync, unwatchFile, watch, watchFile } from 'node:fs'
+import { readFileSync, statSync, unwatchFile, watch, watchFile } from 'node:fs'
 import { basename, dirname } from 'node:path'
-import { locate, readText } from './atomic-file.ts'
+import { locate, makeFolder, readText } from './atomic-file.ts'
 
 /** One write makes several events; they are looked at together, milliseconds. */
 const DEBOUNCE = 20
@@ -94,7 +94,7 @@ function watchPath(path: string, changed: () => void): () => void {
   }
   try {
     const folder = dirname(path)
-    mkdirSync(folder, { recursive: true, mode: 0o700 })
+    makeFolder(folder)
     const watched = inodeOf(folder)
     const watcher = watch(folder, { persistent: false }, (_, name) => {
       if (name === null || name === basename(path)) changed()

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -42,6 +43,24 @@ test('a folder that cannot be made for a file stands in the way', async () => {
   const writing = fileStore(join(folder, 'link', 'tokens.json')).replace('alice', undefined, record(1))
   await expect(writing).rejects.toMatchObject({ retryable: false, fix: expect.stringMatching(/^Choose another path/) })
 })
+
+test.runIf(process.platform === 'linux')(
+  'a file system that takes no folders fails, and stops nobody: neither who writes nor who watches',
+  () => {
+    const program = `
+      const { clientCredentials, fileStore } = await import('@keyturn/node')
+      const fetch = async () => Response.json({ access_token: 'it', token_type: 'Bearer' })
+      const metadata = { token_endpoint: 'https://as.example/token' }
+      const options = { issuer: 'https://as.example', clientId: 'c', discovery: false, metadata, fetch }
+      const source = clientCredentials({ ...options, store: fileStore('/proc/keyturn/tokens.json') })
+      source.subscribe(() => {})
+      console.log(await source.getAccessToken())`
+    const args = ['--input-type=module', '--eval', program]
+    const { stdout, stderr } = spawnSync(process.execPath, args, { cwd: import.meta.dirname, timeout: 10_000 })
+    expect(stdout.toString()).toBe('it\n')
+    expect(stderr.toString()).toContain('the token store fails')
+  },
+)
 
 test.each(['EACCES', 'EPERM', 'EROFS', 'EISDIR', 'ENOTDIR', 'EEXIST', 'ENAMETOOLONG', 'ELOOP'])(
   'what somebody has to change first is not tried again: %s',
