@@ -583,7 +583,7 @@ test('store and server away at once, as in an outage of the network, cost no ref
   expect((await record())?.refreshToken).toBe(issued?.refreshToken)
   trouble.lock = undefined
   server.always(undefined)
-  await elapse(10 * SECOND)
+  await elapse(20 * SECOND)
   expect(server.accepts(await source.getAccessToken())).toBe(true)
   expect(server.tokenRequests().at(-1)).toMatchObject({
     grantType: 'refresh_token',
