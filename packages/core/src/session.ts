@@ -92,10 +92,9 @@ export class Session extends SessionCopy {
   }
 
   /** Ends the session here at once, then in the store; resolves with the records that it had, for their tokens to be revoked. */
-  async signOut(why?: SignOut): Promise<SessionRecord[]> {
+  async signOut({ reason = 'signed-out', origin = 'user' }: SignOut = {}): Promise<SessionRecord[]> {
     const here = this.record
     const at = Date.now()
-    const { reason = 'signed-out', origin = 'user' } = why ?? {}
     const end = { reason, origin, at, lastSuccessAt: here?.lastSuccessAt }
     this.keep(ended(here ?? emptyRecord(), end), at)
     this.known = true
