@@ -34,7 +34,7 @@ export async function renew(renewal: Renewal): Promise<HeldToken> {
   if (!session.base.ended) await session.saved // one write after another
   const look = () => session.save().then(() => session.load())
   // Where the lock alone fails, it can be seen whether others have what was not written for certain, and what they did.
-  await (storeError ? settledWithin(1000, look()) : session.load())
+  await (storeError ? settledWithin(1000, look().then(session.options.changed)) : session.load())
   assertMine(renewal)
   const held = session.held.get(tokenKey)
   const refused = held && rejected.has(held.stored.accessToken)
@@ -76,8 +76,7 @@ async function ask(
   } catch (error) {
     return error instanceof LoginRequiredError ? over(error) : fail(renewal, record, error)
   }
-  // What others may have ends with the grant's success alone: not with its failure (R6).
-  const before = { ...record, refreshToken: undefined }
+  const before = { ...record, refreshToken: undefined } // it ends with the grant's success, not with a failure (R6)
   return save(renewal, before, { ...tokenSet, scope: tokenSet.scope ?? request.scope }, 'issued')
 }
 

@@ -41,9 +41,10 @@ export class SessionCopy {
   /** Whether the store has failed to take what is unsaved, and the version that was written last, or was to be. */
   #late = false
   #tried = 0
-  /** Numbers what happens to the copy, and the last of it that changed the copy. */
+  /** Numbers what happens to the copy, the last of it that changed the copy, and that changed the copy alone. */
   #step = 0
   #changed = 0
+  #kept = 0
 
   constructor(options: SessionOptions) {
     this.options = options
@@ -72,8 +73,7 @@ export class SessionCopy {
 
   /** When this token may be asked for again after a failure, epoch milliseconds; 0: at once. */
   retryAt(tokenKey: string): number {
-    const { failures } = this.base
-    const known = ['', tokenKey].flatMap((scope) => [failures?.[scope], this.failed.get(scope)?.failure])
+    const known = ['', tokenKey].flatMap((scope) => [this.base.failures?.[scope], this.failed.get(scope)?.failure])
     return Math.max(0, ...known.map((failure) => (failure && forbids(failure) ? failure.retryAt : 0)))
   }
 
@@ -120,7 +120,7 @@ export class SessionCopy {
    */
   async write(next: SessionRecord): Promise<boolean> {
     const { store, intent } = this
-    const spent = this.#stored
+    const [kept, spent] = [this.#kept, this.#stored]
     const record = { ...next, version: nextVersion(next.version) }
     let written = false
     this.#tried = record.version
@@ -140,11 +140,11 @@ export class SessionCopy {
     // Somebody signed in or out meanwhile, and writes after this; or it was written over, which is known already.
     const { version, refreshToken } = this.base
     const isOlder = written ? version > record.version : refreshToken !== spent || next.refreshToken === spent
-    const isPast = version !== next.version && isOlder
+    const isOvertaken = kept !== this.#kept // by a renewal that did not wait for this, and is in memory alone
+    const isPast = (version !== next.version || isOvertaken) && isOlder
     if (intent !== this.intent || isPast) return true
-    if (written) this.unsaved = undefined
-    else this.unsaved ??= 'renewal'
-    this.#take(written ? record : { ...next, version })
+    if (!isOvertaken) this.unsaved = written ? undefined : (this.unsaved ?? 'renewal')
+    this.#take({ ...(written && isOvertaken ? this.base : next), version: written ? record.version : version })
     return true
   }
 
@@ -208,7 +208,7 @@ export class SessionCopy {
       this.unsaved = 'replacement'
     }
     this.unsaved ??= 'renewal'
-    this.#changed = ++this.#step
+    this.#kept = this.#changed = ++this.#step
     this.#take(record)
   }
 

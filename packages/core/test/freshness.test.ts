@@ -90,3 +90,27 @@ test('many callers in a short outage of the store put nobody off for minutes', a
   await elapse(retryAt - Date.now())
   expect((await asked()).retryAt).toBeGreaterThan(retryAt + SECOND) // who waited waits longer
 })
+
+test('what a slow store says after nobody waits for it any more is told all the same', async () => {
+  const server = testAuthorizationServer({ lifetime: 3600 })
+  const { store, trouble } = troubledStore()
+  const { options } = sourceAt(server, { store })
+  const seed = { ...options, refreshToken: server.newRefreshToken() }
+  const token = await refreshToken(seed).getAccessToken()
+  const { get } = store
+  let delay = 0
+  store.get = (key) => new Promise((resolve) => setTimeout(resolve, delay)).then(() => get(key))
+  trouble.get = 'throws'
+  trouble.lock = 'throws'
+  const later = refreshToken(seed)
+  const refused = outcome(later.getAccessToken())
+  await elapse(SECOND)
+  expect((await refused).error).toMatchObject({ code: 'storage' })
+  trouble.get = undefined
+  delay = 2 * SECOND
+  const asked = outcome(later.getAccessToken())
+  await elapse(5 * SECOND)
+  await asked
+  expect(await later.getAccessToken()).toBe(token)
+  expect(later.session).toMatchObject({ status: 'signedIn' })
+})
