@@ -6,12 +6,13 @@ import { root } from './sources.ts'
 
 const text = (file: string) => readFileSync(join(root, file), 'utf8')
 
-test('every snippet of the README and of docs/events.md compiles against the packages as they are built', () => {
+const READMES = ['README.md', ...['core', 'browser', 'node'].map((name) => `packages/${name}/README.md`)]
+
+test('every snippet of the READMEs and of docs/events.md compiles against the packages as they are built', () => {
   const folder = join(root, 'node_modules/.cache/readme')
   mkdirSync(folder, { recursive: true })
-  const snippets = [...(text('README.md') + text('docs/events.md')).matchAll(/```ts\n(.*?)```/gs)].map(
-    ([, code]) => code ?? '',
-  )
+  const documents = [...READMES, 'docs/events.md'].map(text).join('')
+  const snippets = [...documents.matchAll(/```ts\n(.*?)```/gs)].map(([, code]) => code ?? '')
   expect(snippets.length).toBeGreaterThanOrEqual(3)
   const files = snippets.map((_, i) => `snippet-${i}.ts`)
   snippets.forEach((code, i) => {
@@ -87,7 +88,7 @@ test('the dashboard shows every metric, by the names and attributes that exporte
 
 test('every relative link of the documents leads somewhere', () => {
   const broken = [
-    'README.md',
+    ...READMES,
     'CONTRIBUTING.md',
     'SECURITY.md',
     'docs/architecture.md',

@@ -205,12 +205,13 @@ export class Session extends SessionCopy {
   /** Timers only help along (R10): freshness is checked at use. */
   #schedule(): void {
     clearTimeout(this.#timer)
-    const { own, asksAgain } = this.options
+    const { own, asksAgain, client } = this.options
     const held = this.held.get(own.tokenKey)
     let delay = Number.POSITIVE_INFINITY
     const isBehind = this.unsaved || this.#unread
     if (!isBehind) this.#retry.done()
-    if (isBehind) delay = this.#retry.left
+    // Whoever keeps the lock for it has three time-outs.
+    if (isBehind) delay = Math.min(this.#retry.left, this.#kept ? client.timeout : delay)
     else if (held && this.record?.refreshToken)
       delay = Math.max(held.until('should'), this.retryAt(own.tokenKey) - Date.now())
     else if (held && !asksAgain) delay = held.until('expired')

@@ -623,3 +623,26 @@ test('store and server away at once, as in an outage of the network, cost no ref
     refreshToken: issued?.refreshToken,
   })
 })
+
+test('what could not be written for long is written within the lease of who holds it, once it can be', async () => {
+  const server = testAuthorizationServer({ lifetime: 60 })
+  const { store, trouble } = troubledStore()
+  const { options } = sourceAt(server, { store })
+  const seed = { refreshToken: server.newRefreshToken() }
+  const source = refreshToken({ ...options, ...seed })
+  await source.getAccessToken()
+  trouble.replace = 'throws'
+  // It has been tried for so long that it is tried once a minute by now.
+  for (let minutes = 0; minutes < 6; minutes++) {
+    await elapse(MINUTE)
+    await outcome(source.getAccessToken())
+  }
+  await elapse(5 * SECOND)
+  trouble.replace = undefined
+  await elapse(15 * SECOND)
+  const sibling = refreshToken({ ...options, ...seed })
+  const { value } = await settled(sibling.getAccessToken({ rejectedToken: 'another' }), MINUTE)
+  expect(server.accepts(value ?? '')).toBe(true)
+  expect(server.reuses).toEqual([])
+  expect(server.accepts(await source.getAccessToken())).toBe(true)
+})
