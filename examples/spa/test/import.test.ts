@@ -25,3 +25,15 @@ test('importing it in Node and making a flow touches nothing, and keeps no proce
   expect(touched.filter((name: string) => name !== 'document')).toEqual([])
   expect(session).toEqual({ status: 'unknown' })
 })
+
+test('where a server renders there is no address, and so no login that comes back', () => {
+  const cwd = fileURLToPath(new URL('..', import.meta.url))
+  const render = `
+const { authorizationCode } = await import('@keyturn/browser')
+const options = { issuer: 'https://as.example', clientId: 'app', redirectUri: 'https://app.example/', onWarning() {} }
+await using auth = authorizationCode(options)
+console.log(String(await auth.handleCallback()))
+`
+  const output = execFileSync(process.execPath, ['--input-type=module', '--eval', render], { cwd, timeout: 20_000 })
+  expect(output.toString()).toBe('undefined\n')
+})

@@ -4,7 +4,7 @@ import type { UserAgent } from '@keyturn/core'
 export function browserUserAgent(): UserAgent {
   return {
     get url() {
-      return location.href
+      return globalThis.location?.href ?? '' // none where a server renders
     },
     navigate: (url) => location.assign(url),
     replaceUrl: (url) => history.replaceState(history.state, '', url),
