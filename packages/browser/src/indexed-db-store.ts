@@ -22,6 +22,9 @@ export function indexedDBStore(): TokenStore {
         opened = open()
       }
       return callback(records)
+    }).catch((error) => {
+      opened = open() // the connection may be lost, and Safari tells nobody
+      throw error
     })
   return {
     keys: 'structured',

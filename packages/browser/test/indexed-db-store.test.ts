@@ -100,6 +100,14 @@ test('a database that a page deletes is gone at once, though tabs have it open, 
   expect(await tab.tell('get', 'alice')).toEqual(record(2))
 })
 
+test('a connection that was lost without a word is opened anew after one failure', async () => {
+  const [store, transaction] = [indexedDBStore(), vi.spyOn(IDBDatabase.prototype, 'transaction')]
+  await store.replace('alice', undefined, record(1))
+  Object(transaction.mock.contexts.at(-1)).close()
+  await expect(store.get('alice')).rejects.toThrow('closing')
+  expect(await store.get('alice')).toEqual(record(1))
+})
+
 test('whatever is found under a key can be replaced', async () => {
   const store = indexedDBStore()
   for (const [index, garbage] of [null, 'text', 7, [], {}, { version: 'one' }].entries()) {
