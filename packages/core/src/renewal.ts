@@ -32,9 +32,7 @@ export interface Renewal extends Wanted {
 export async function renew(renewal: Renewal): Promise<HeldToken> {
   const { session, tokenKey, rejected, storeError } = renewal
   if (!session.base.ended) await session.saved // one write after another
-  const look = () => session.save().then(() => session.load())
-  // Where the lock alone fails, it can be seen whether others have what was not written for certain, and what they did.
-  await (storeError ? settledWithin(1000, look().then(session.options.changed)) : session.load())
+  await (storeError ? look(session) : session.load())
   assertMine(renewal)
   const held = session.held.get(tokenKey)
   const refused = held && rejected.has(held.stored.accessToken)
@@ -42,9 +40,8 @@ export async function renew(renewal: Renewal): Promise<HeldToken> {
     session.failed.clear() // a sibling did better
     return held
   }
-  const { base } = session
-  assertAskable(renewal, base)
-  const record = { ...base, refusals: refused ? refusalsOf(base, held) : 0 }
+  assertAskable(renewal, session.base)
+  const record = { ...session.base, refusals: refused ? refusalsOf(session.base, held) : 0 }
   const { refreshToken } = record
   if (storeError) session.options.degraded('the token store fails, tokens live in memory', storeError)
   // A refresh token that others may have waits for the store.
@@ -59,6 +56,12 @@ export async function renew(renewal: Renewal): Promise<HeldToken> {
     if (valid || Object.keys(tokens).length === 0) throw error
     return end(renewal, record, 'expired', error)
   })
+}
+
+/** Where the lock alone fails, it can be seen whether others have what was not written for certain, and what they did. */
+function look(session: SessionCopy): Promise<void> {
+  const looked = session.save().then(() => session.load())
+  return settledWithin(1000, looked.then(session.options.changed))
 }
 
 /** What the grant does when there is nothing to refresh, or it has to wait; `over` where that needs a person. */
@@ -81,7 +84,7 @@ async function ask(
 }
 
 async function refresh(renewal: Renewal, before: SessionRecord, refreshToken: string): Promise<HeldToken> {
-  const { session, request } = renewal
+  const { session, request, storeError } = renewal
   const { client, own, warn } = session.options
   // Many servers that rotate shrink the session for good when they are asked for less than it has.
   const scope = request.scope === own.request.scope ? undefined : request.scope
@@ -97,19 +100,19 @@ async function refresh(renewal: Renewal, before: SessionRecord, refreshToken: st
   for (;;) {
     let sent = false
     const beforeSend = () => {
-      assertMine(renewal)
+      assertMine(renewal, refreshToken)
       sent = true
     }
     let tokenSet: Issued
     try {
-      const { claims, key } = record
-      const refreshed = { claims, warn }
-      tokenSet = await completed(() => client.tokenRequest('refresh_token', parameters, { beforeSend, refreshed, key }))
+      const checks = { beforeSend, refreshed: { claims: record.claims, warn }, key: record.key }
+      tokenSet = await completed(() => client.tokenRequest('refresh_token', parameters, checks))
     } catch (error) {
       const { code, error: said } = error as AuthorizationServerError
       if (said === 'invalid_grant') return refused(renewal, record, error as OAuthError, lost)
       if (sent && (code === 'network' || code === 'timeout') && !lost) {
         lost = true // R11: once more with the same refresh token, for the answer may be all that was lost
+        if (storeError) await look(session) // it took its time
         continue
       }
       const answered = !sent || error instanceof AuthorizationServerError || code === 'throttled'
@@ -178,8 +181,10 @@ async function end(
 }
 
 /** Remembers a failure (R8), in the record where it may work later, and throws it. */
-async function fail(renewal: Renewal, record: SessionRecord, thrown: unknown): Promise<never> {
+async function fail(renewal: Renewal, before: SessionRecord, thrown: unknown): Promise<never> {
   const { session, tokenKey, isCurrent, storeError } = renewal
+  // Without the lock siblings go on meanwhile: what they wrote is not undone.
+  const record = storeError && session.base.version !== before.version ? session.base : before
   const { counts, own } = session.options
   const error = ours(thrown)
   const { code, retryable } = error
@@ -213,8 +218,8 @@ async function write({ session, isCurrent, storeError }: Renewal, record: Sessio
   return true
 }
 
-function assertMine({ isMine }: Renewal): void {
-  if (!isMine()) throw lostLease()
+function assertMine({ isMine, session }: Renewal, refreshToken: string | undefined = session.base.refreshToken): void {
+  if (!isMine() || session.base.refreshToken !== refreshToken) throw lostLease() // or a sibling has gone on from it
 }
 
 function assertAskable({ probe, tokenKey, session }: Renewal, record: SessionRecord): void {

@@ -167,7 +167,8 @@ export class SessionCopy {
       if (intent !== this.intent) return this.saved.then(() => before)
       if (!record || !this.unsaved) return before
       // Somebody signed in while this could not be written, or it was, and siblings have gone on from there.
-      const isBegun = !!before?.startedAt && !before.ended && before.startedAt !== this.#startedAt
+      const isKnown = [undefined, record.startedAt, this.#startedAt].includes(before?.startedAt)
+      const isBegun = !isKnown && !before?.ended
       const isLater = this.#tried > 0 && Number(before?.version) >= this.#tried
       const isOver = this.#late && (isBegun ? this.#owned || isLater : isLater && isContinued(record, before))
       const next =

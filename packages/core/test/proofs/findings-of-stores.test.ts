@@ -1,0 +1,96 @@
+import { memoryStore, password, type TokenStore } from '@keyturn/core'
+import { expect, test } from 'vitest'
+import { type Fault, testAuthorizationServer, USER } from '../authorization-server.ts'
+import { elapse, MINUTE, movedTime, outcome, SECOND, sourceAt, turns } from '../renewal-harness.ts'
+import { Log, strictServer } from './model-log.ts'
+import { openTab } from './model-tab.ts'
+
+// What the model tests found where a store fails, each as small as it gets.
+
+movedTime()
+
+const broken = () => Promise.reject(new Error('the disk is full'))
+
+test('who failed without a lock does not undo what a sibling has renewed meanwhile', async () => {
+  const server = testAuthorizationServer({ lifetime: 60 })
+  const shared = memoryStore()
+  const { options } = sourceAt(server)
+  const mine = password({ ...options, ...USER, store: { ...shared, lock: broken } })
+  const theirs = password({ ...options, ...USER, store: shared })
+  const rejectedToken = await theirs.getAccessToken()
+  await mine.getAccessToken()
+  const arrived = Promise.withResolvers<void>()
+  server.next([{ meanwhile: arrived.resolve, hang: 'request' }])
+  const failed = outcome(mine.getAccessToken({ rejectedToken }))
+  await arrived.promise
+  await theirs.getAccessToken({ rejectedToken })
+  await elapse(20 * SECOND)
+  expect((await failed).error).toMatchObject({ retryable: true })
+  await elapse(MINUTE)
+  expect(server.accepts(await theirs.getAccessToken())).toBe(true)
+  expect(server.tokenRequests().at(-1)).toMatchObject({ grantType: 'refresh_token' })
+  expect(server.reuses).toEqual([])
+})
+
+test('a refresh token whose answer was lost is not sent once more without a lock where a sibling has renewed it since', async () => {
+  const server = strictServer(0)
+  const shared = memoryStore()
+  const log = new Log()
+  const faults: Fault[] = [{}, { hang: 'request' }]
+  let works = true
+  const store: TokenStore = {
+    ...shared,
+    get: (key) => (works ? shared.get(key) : broken()),
+    lock: (...given) => (works ? shared.lock(...given) : broken()),
+    // It is written, but that is not known.
+    replace: (...given) => shared.replace(...given).then((replaced) => (works ? replaced : broken())),
+  }
+  const nextFault = () => faults.shift() ?? {}
+  const world = { kind: 'authorizationCode', server, store, log, random: () => 0, nextFault } as const
+  const mine = openTab(world)
+  await turns(5)
+  works = false
+  await mine.signIn()
+  const renewed = outcome(mine.source.getAccessToken({ rejectedToken: await mine.source.getAccessToken() }))
+  await elapse(3 * SECOND)
+  const theirs = openTab({ ...world, store: shared })
+  const theirToken = await theirs.source.getAccessToken({ rejectedToken: 'another' })
+  await theirs.source.getAccessToken({ rejectedToken: theirToken })
+  works = true
+  await elapse(20 * SECOND)
+  expect(server.reuses).toEqual([])
+  expect((await renewed).error).toBeUndefined()
+})
+
+test('a sign-out is not undone by the sign-in before it, whose write nobody answered', async () => {
+  const server = strictServer(0)
+  const shared = memoryStore()
+  const log = new Log()
+  let answers = true
+  let failures = 0
+  const store: TokenStore = {
+    ...shared,
+    get: (key) => (failures-- > 0 ? broken() : shared.get(key)),
+    replace: async (...given) => {
+      const replaced = await shared.replace(...given)
+      return answers ? replaced : new Promise(() => {})
+    },
+  }
+  const world = { kind: 'authorizationCode', server, store, log, random: () => 0, nextFault: () => ({}) } as const
+  const { source, signIn } = openTab(world)
+  await turns(5)
+  answers = false
+  void signIn()
+  await turns(10)
+  expect(await source.getAccessToken()).toMatch(/^access-token/)
+  answers = true
+  failures = 1
+  const signedOut = source.revoke()
+  await elapse(10 * SECOND)
+  await signedOut
+  expect((await outcome(source.getAccessToken())).error).toMatchObject({ name: 'LoginRequiredError' })
+  expect(source.session.status).toBe('signedOut')
+  const other = openTab({ ...world, store: shared })
+  await turns(5)
+  expect(other.source.session.status).toBe('signedOut')
+})
