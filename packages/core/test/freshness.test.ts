@@ -32,7 +32,8 @@ test('a session that was refused here is fresh again when a sibling has renewed 
   expect(await here.getAccessToken()).toBe(token)
 })
 
-test('a session that its store keeps from being renewed is stale, and fresh when the store is back', async () => {
+/** A session whose token has ended, in a store that cannot lock. */
+async function locked() {
   const server = testAuthorizationServer({ lifetime: 60 })
   const { store, trouble } = troubledStore()
   const { options } = sourceAt(server, { store })
@@ -40,6 +41,11 @@ test('a session that its store keeps from being renewed is stale, and fresh when
   await source.getAccessToken()
   trouble.lock = 'throws'
   await elapse(62 * SECOND)
+  return { source, trouble }
+}
+
+test('a session that its store keeps from being renewed is stale, and fresh when the store is back', async () => {
+  const { source, trouble } = await locked()
   expect((await outcome(source.getAccessToken())).error).toMatchObject({ code: 'storage', retryable: true })
   expect(source.session).toMatchObject({ status: 'signedIn', freshness: 'stale' })
   trouble.lock = undefined
@@ -77,13 +83,7 @@ test('who signs in while the store still fails has a fresh session', async () =>
 })
 
 test('many callers in a short outage of the store put nobody off for minutes', async () => {
-  const server = testAuthorizationServer({ lifetime: 60 })
-  const { store, trouble } = troubledStore()
-  const { options } = sourceAt(server, { store })
-  const source = refreshToken({ ...options, refreshToken: server.newRefreshToken() })
-  await source.getAccessToken()
-  trouble.lock = 'throws'
-  await elapse(62 * SECOND)
+  const { source } = await locked()
   const asked = () => outcome(source.getAccessToken()).then(({ error }) => error as TokenUnavailableError)
   const { retryAt } = await asked()
   for (let call = 0; call < 50; call++) expect((await asked()).retryAt).toBe(retryAt)
