@@ -128,8 +128,8 @@ export class Client {
     const url = await this.endpoint('revocation_endpoint')
     if (!url) return
     const { response, json, secrets } = await this.post(url, new URLSearchParams({ token, token_type_hint: kind }))
-    const { ok, status } = response
-    if (!ok) throw refusal(`${json?.error ?? status}`, undefined, status, secrets)
+    const error = `${json?.error ?? response.status}` // some say invalid_token of what they do not know, and mean 200
+    if (!response.ok && error !== 'invalid_token') throw refusal(error, undefined, response.status, secrets)
   }
 
   async #requestToken(url: URL, parameters: URLSearchParams, checks: TokenRequestChecks): Promise<Issued> {
