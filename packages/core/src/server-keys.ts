@@ -8,8 +8,8 @@ const FRESH = 300_000
 const BEHIND = 2 * FRESH
 /** Milliseconds between two requests, once there are keys. */
 const REFETCH = 60_000
-/** And before there are any. */
-const AGAIN = 1000
+/** And before there are any: no longer than until a renewal that failed for that is tried again. */
+const AGAIN = 500
 
 /** A JWK Set, as far as it has been looked at (RFC 7517 section 5). */
 export interface FetchedKeySet {
