@@ -1,8 +1,8 @@
 import { type DPoPNonces, dpopNonces } from '@keyturn/node'
 import { afterEach, expect, test, vi } from 'vitest'
 import { rejection } from '../../../core/test/sign-in-server.ts'
-import { DPoPProofs } from '../../src/verifier/dpop-proofs.ts'
-import { TokenChallenge } from '../../src/verifier/token-challenge.ts'
+import { DPoPProofs } from '../../src/verifier/dpop-proofs.js'
+import { TokenChallenge } from '../../src/verifier/token-challenge.js'
 import { now, proof, proofKey, thumbprint } from './token-server.ts'
 
 afterEach(() => {
