@@ -88,14 +88,15 @@ export type { Revocation, RevocationContext, RevocationOutbox, Revocations } fro
 export { revocationOutbox } from './revocation-outbox.ts'
 export { secureUrl } from './secure-url.ts'
 export { type FetchedKeySet, type KeyUse, ServerKeys } from './server-keys.ts'
-export type {
-  Failure,
-  SessionEnd,
-  SessionRecord,
-  SignOut,
-  StoredKey,
-  StoredToken,
-  TimelineEvent,
+export {
+  type Failure,
+  nextVersion,
+  type SessionEnd,
+  type SessionRecord,
+  type SignOut,
+  type StoredKey,
+  type StoredToken,
+  type TimelineEvent,
 } from './session-record.ts'
 export type { SessionSnapshot } from './session-snapshot.ts'
 export type { PrivateJwk, SigningAlgorithm, SigningKeyMaterial } from './signing-key.ts'
