@@ -37,12 +37,8 @@ export {
   TokenUnavailableError,
 } from './errors.ts'
 export type { Grant, TokenRequest } from './grant.ts'
-export {
-  AuthorizationCodeFlow,
-  type AuthorizationCodeOptions,
-  authorizationCode,
-  type LoginRoute,
-} from './grants/authorization-code.ts'
+export { AuthorizationCodeFlow, authorizationCode } from './grants/authorization-code.ts'
+export type { AuthorizationCodeOptions, LoginRoute } from './grants/authorization-code-options.ts'
 export {
   type ClientCredentialsManager,
   type ClientCredentialsOptions,

@@ -17,6 +17,13 @@ export interface TransactionStore {
   put(state: string, transaction: Transaction): void | Promise<void>
   /** Gives it and forgets it, at once: a transaction is used once. */
   take(state: string): Transaction | undefined | Promise<Transaction | undefined>
+  /** What was taken has come to its end: the person is signed in, or the server has said why not. */
+  settle?(state: string): void
+  /**
+   * What was taken, under a `state` that starts like this, by a page that is gone, and has not settled. Gives it and
+   * forgets it, as `put` does.
+   */
+  interrupted?(start: string): Pick<Transaction, 'appState' | 'createdAt'> | undefined
   /** Whether any login is under way that is not older than an hour. */
   pending(): boolean | Promise<boolean>
 }
