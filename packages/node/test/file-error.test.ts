@@ -56,10 +56,11 @@ test.runIf(process.platform === 'linux')(
       source.subscribe(() => {})
       console.log(await source.getAccessToken())`
     const args = ['--input-type=module', '--eval', program]
-    const { stdout, stderr } = spawnSync(process.execPath, args, { cwd: import.meta.dirname, timeout: 10_000 })
+    const { stdout, stderr } = spawnSync(process.execPath, args, { cwd: import.meta.dirname, timeout: 50_000 })
     expect(stdout.toString()).toBe('it\n')
     expect(stderr.toString()).toContain('the token store fails')
   },
+  60_000,
 )
 
 test.each(['EACCES', 'EPERM', 'EROFS', 'EISDIR', 'ENOTDIR', 'EEXIST', 'ENAMETOOLONG', 'ELOOP'])(
