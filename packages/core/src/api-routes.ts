@@ -48,7 +48,8 @@ function hidesDots(path: string): boolean {
 function routeTo(api: string | Api): ApiRoute {
   const { url, ...wanted } = typeof api === 'string' ? { url: api } : (api ?? {})
   const parsed = secureUrl(`${url && absoluteUrl(url)}`)
-  if (parsed.search || parsed.hash) throw unusable()
+  // No pattern covers anything: with one a token would silently go nowhere.
+  if (/\*|\?./.test(parsed.href)) throw unusable()
   return {
     base: parsed.href.replace(/[?#/]+$/, ''),
     isOrigin: parsed.pathname === '/',
@@ -58,7 +59,7 @@ function routeTo(api: string | Api): ApiRoute {
 
 const unusable = () =>
   new OAuthError('invalid-options', 'apis is no list of URLs', {
-    fix: 'Set apis to the URLs that may see a token, without query and fragment.',
+    fix: 'Set apis to the URLs that may see a token, without query and asterisk.',
   })
 
 /** The URL as fetch would understand it, in a page or a worker also a relative one. */

@@ -54,13 +54,14 @@ export class Client {
   constructor(options: ClientOptions) {
     const { issuer, clientId, clientSecret, timeout = 10_000 } = options
     const { clientAuthentication = clientSecret === undefined ? 'none' : 'secret' } = options
+    const isNamed = typeof clientId === 'string' && clientId !== ''
+    const isTime = timeout > 0 && timeout <= DAY
+    const wrong = !issuer ? 'issuer' : !isNamed ? 'clientId' : !isTime && 'timeout'
+    if (wrong) throw new OAuthError('invalid-options', `${wrong} cannot be used`, { fix: `Set ${wrong}.` })
     this.#options = options
     this.issuer = secureUrl(issuer, options.allowInsecureRequests) && issuer
     this.clientId = clientId
     this.timeout = timeout
-    const isNamed = typeof clientId === 'string' && clientId !== ''
-    const wrong = isNamed ? (timeout > 0 && timeout <= DAY ? undefined : 'timeout') : 'clientId'
-    if (wrong) throw new OAuthError('invalid-options', `${wrong} cannot be used`, { fix: `Set ${wrong}.` })
     if (typeof clientAuthentication === 'function') this.#authenticate = clientAuthentication
     else if (clientAuthentication !== 'none') {
       throw new OAuthError('invalid-options', 'A page can keep no secret', {

@@ -24,16 +24,16 @@ export interface TransactionStore {
    * forgets it, as `put` does.
    */
   interrupted?(start: string): Pick<Transaction, 'appState' | 'createdAt'> | undefined
-  /** Whether any login is under way that is not older than an hour. */
+  /** Whether any login is under way that is not older than two hours. */
   pending(): boolean | Promise<boolean>
 }
 
-/** Whether what was found is a whole login that began within the last hour; a clock may have been set back since. */
+/** Whether what was found is a whole login that began within the last two hours: a clock may jump by one meanwhile, either way. */
 export function isUnderWay(found: unknown): found is Transaction {
   const { codeVerifier, issuer, redirectUri, createdAt } = Object(found)
   const texts = [codeVerifier, issuer, redirectUri]
   if (!texts.every((text) => text && typeof text === 'string') || typeof createdAt !== 'number') return false
-  return Math.abs(Date.now() - createdAt) < 3_600_000
+  return Math.abs(Date.now() - createdAt) < 7_200_000
 }
 
 /** Transactions of this process or page only. */

@@ -189,6 +189,7 @@ const table: [string, () => Promise<unknown>, string][] = [
     async () => thrownBy(() => answered({ issuer: 'http://as.example' })),
     'OAuthError insecure-url fix',
   ],
+  ['no issuer', async () => thrownBy(() => answered({ issuer: undefined as never })), 'OAuthError invalid-options fix'],
   ['no client id', async () => thrownBy(() => answered({ clientId: '' })), 'OAuthError invalid-options fix'],
   [
     'a client authentication that nobody knows',
@@ -351,6 +352,13 @@ test('what is thrown at once for options that cannot work is typed as well', () 
     expect(create).toThrow(OAuthError)
     expect(create).toThrow(expect.objectContaining({ code, retryable: false, fix: expect.any(String) }))
   }
+})
+
+test.each(['issuer', 'clientId', 'timeout'])('who leaves out %s, or sets it to nothing, is told so by name', (name) => {
+  const options = answering(says('x'), { [name]: '' })
+  expect(() => clientCredentials(options)).toThrow(
+    expect.objectContaining({ code: 'invalid-options', fix: `Set ${name}.`, message: `${name} cannot be used` }),
+  )
 })
 
 test('all who wait for the same failure get it typed, and nothing goes unhandled', async () => {

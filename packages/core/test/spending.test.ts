@@ -151,3 +151,11 @@ test('stats tell what was bought, and how many calls each token served', async (
   // The first call of each has waited for it.
   expect(kept.stats()).toMatchObject({ tokensBought: 2, tokensServedFromMemory: 198, callsPerToken: 99 })
 })
+
+test('who has bought no token, for the store had one, has no calls per token', async () => {
+  const options = { clientId: newClient(), store: memoryStore() }
+  await source(options).getAccessToken()
+  const next = source(options)
+  await next.getAccessToken()
+  expect(next.stats()).toMatchObject({ tokensBought: 0, tokensServedFromMemory: 1, callsPerToken: 0 })
+})

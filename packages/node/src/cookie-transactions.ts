@@ -14,7 +14,7 @@ export interface WebLogin {
   readonly transaction: Transaction
 }
 
-/** Seconds that a login may take: as long as core lets one be under way. */
+/** Seconds that a login may take. */
 const LIFETIME = 3600
 
 const LOGIN = 'login-'

@@ -34,7 +34,7 @@ export function webSessions(options: WebSessionsOptions): WebSessions {
   const { issuer, clientId, redirectUri } = options
   const isLife = Number.isInteger(cookieMaxAge) && cookieMaxAge > 0
   // Of what is bound to a key every session would need a client, and discovery, of its own.
-  const wrong = !store ? 'store' : !isLife ? 'cookieMaxAge' : 'dpop' in options ? 'dpop' : undefined
+  const wrong = !store ? 'store' : !isLife ? 'cookieMaxAge' : Object(options).dpop ? 'dpop' : undefined
   if (wrong) {
     throw new OAuthError('invalid-options', `${wrong} cannot be used`, {
       fix: 'Give a store, cookieMaxAge in whole seconds, and no dpop.',

@@ -37,6 +37,12 @@ test.each([
   })
 })
 
+test.each([undefined, '', 7])('no path (%j) is said so at once, for it would be the current folder', (path) => {
+  expect(() => fileStore(path as string)).toThrow(
+    expect.objectContaining({ name: 'StoreError', retryable: false, fix: expect.stringMatching(/path/) }),
+  )
+})
+
 test('a folder that cannot be made for a file stands in the way', async () => {
   writeFileSync(join(folder, 'it'), '')
   symlinkSync(join(folder, 'it'), join(folder, 'link'))

@@ -43,7 +43,7 @@ export class ClientCredentialsManager extends TokenManager {
   override stats(): ClientCredentialsStats {
     const stats = super.stats()
     const { tokens } = this.#spending
-    return { ...stats, tokensBought: tokens, callsPerToken: stats.tokensServedFromMemory / tokens || 0 }
+    return { ...stats, tokensBought: tokens, callsPerToken: tokens && stats.tokensServedFromMemory / tokens }
   }
 }
 
