@@ -124,10 +124,13 @@ export class Client {
     })
   }
 
-  /** RFC 7009. Rejects when the server could not be told; whether it knew the token is its own affair. */
+  /** RFC 7009. Rejects when the server could not be told, or says no; whether it knew the token is its own affair. */
   async revoke(token: string, kind: 'refresh_token' | 'access_token'): Promise<void> {
     const url = await this.endpoint('revocation_endpoint')
-    if (url) await this.post(url, new URLSearchParams({ token, token_type_hint: kind }))
+    if (!url) return
+    const { response, json, secrets } = await this.post(url, new URLSearchParams({ token, token_type_hint: kind }))
+    const { ok, status } = response
+    if (!ok) throw refusal(`${json?.error ?? status}`, undefined, status, secrets)
   }
 
   async #requestToken(url: URL, parameters: URLSearchParams, checks: TokenRequestChecks): Promise<Issued> {

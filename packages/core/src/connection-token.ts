@@ -32,6 +32,7 @@ export class ConnectionToken implements TokenSource {
   #accessToken = ''
   #wanted: AccessTokenRequest = {}
   #held: HeldToken | undefined
+  #failure: unknown
 
   constructor(source: ConnectionSource) {
     this.#source = source
@@ -49,20 +50,38 @@ export class ConnectionToken implements TokenSource {
     return this.#accessToken
   }
 
+  /** Why the source gave none when it was asked last: an answer that refuses the token before does not tell. */
+  get failure(): unknown {
+    return this.#failure
+  }
+
   async getAccessToken(request: AccessTokenRequest = {}): Promise<string> {
     const { rejectedToken: _, signal: __, ...wanted } = request
-    const tokenSet = await this.#source.getTokenSet?.(request)
-    return this.#gave(tokenSet?.accessToken ?? (await this.#source.getAccessToken(request)), wanted, tokenSet)
+    const [accessToken, tokenSet] = await this.#asked(async () => {
+      const tokenSet = await this.#source.getTokenSet?.(request)
+      return [tokenSet?.accessToken ?? (await this.#source.getAccessToken(request)), tokenSet] as const
+    })
+    return this.#gave(accessToken, wanted, tokenSet)
   }
 
   readonly #authorize = async (request: Signed) => {
     const { rejectedToken: _, signal: __, method: ___, url: ____, ...wanted } = request
-    const given = await this.#source.authorize?.(request)
+    const given = await this.#asked(async () => this.#source.authorize?.(request))
     if (!given) throw new OAuthError('invalid-response', 'The source signed nothing')
     // From memory: the source has it there now. It is another one where it was renewed in this very moment.
     const tokenSet = await this.#source.getTokenSet?.(wanted).catch(() => undefined)
     this.#gave(given.accessToken, wanted, tokenSet?.accessToken === given.accessToken ? tokenSet : undefined)
     return given
+  }
+
+  async #asked<T>(ask: () => Promise<T>): Promise<T> {
+    this.#failure = undefined
+    try {
+      return await ask()
+    } catch (error) {
+      this.#failure = error
+      throw error
+    }
   }
 
   #gave(accessToken: string, wanted: AccessTokenRequest, tokenSet: IssuedTokenSet | undefined): string {
@@ -109,12 +128,13 @@ export class ConnectionToken implements TokenSource {
  * way to stop. Where the source does not tell who is signed in, nothing is ever over.
  */
 export function whenSessionEnds(source: ConnectionSource, end: (error: OAuthError) => void): () => void {
-  let signedIn: { readonly person: unknown } | undefined
+  let signedIn: { person: unknown } | undefined
   const look = () => {
     const { session } = source
     if (session?.status === 'signedIn') {
       const person = personOf(source)
       signedIn ??= { person }
+      signedIn.person ??= person // whose a refresh token from elsewhere is, the first answer tells
       if (signedIn.person !== person) end(new LoginRequiredError('session-ended', 'Somebody else has signed in'))
     } else if (session?.status === 'signedOut' && signedIn) {
       if (session.ended) return end(sessionEnded(session.ended.reason))

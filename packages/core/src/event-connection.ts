@@ -91,6 +91,9 @@ export async function openEvents(
   response.body?.cancel().catch(() => {}) // nobody reads it
   if (status === 204) return undefined
   const { origin } = new URL(url)
+  // A refusal that no other token could follow, which may pass; where every new one is refused, it is the second.
+  const { failure } = token
+  if (status === 401 && failure && Object(failure).code !== 'token-rejected') throw failure
   if (status === 401) throw new OAuthError('token-rejected', `${origin} refuses the token`, REFUSED)
   const said = status === 200 ? 'no event stream' : String(status)
   throw new OAuthError('connection-failed', `${origin} answered ${said}`, {

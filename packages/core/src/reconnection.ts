@@ -44,6 +44,7 @@ export function pause(ms: number, signal: AbortSignal, awaited: boolean): Promis
   if (awaited) globalThis.addEventListener?.('online', end)
   else Object(timer).unref?.()
   return unlessAborted(over, signal).finally(() => {
+    Object(timer).ref?.() // else Node keeps something of it until it would have been over
     clearTimeout(timer)
     globalThis.removeEventListener?.('online', end)
   })

@@ -42,6 +42,11 @@ export function memoryTransactions(): TransactionStore {
   return {
     inMemory: true,
     put(state, transaction) {
+      // Many a login is begun and never comes back; the oldest is first.
+      for (const [old, begun] of transactions) {
+        if (isUnderWay(begun)) break
+        transactions.delete(old)
+      }
       transactions.set(state, transaction)
     },
     take(state) {

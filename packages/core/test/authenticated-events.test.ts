@@ -7,6 +7,7 @@ import {
   type Disconnection,
   type IssuedTokenSet,
   LoginRequiredError,
+  refreshToken,
   type ServerSentEvent,
   TokenUnavailableError,
 } from '@keyturn/core'
@@ -15,7 +16,7 @@ import { testAuthorizationServer } from './authorization-server.ts'
 import { CountingSource, endedTokens } from './counting-source.ts'
 import { EventServer } from './event-server.ts'
 import { elapse, MINUTE, movedTime, SECOND, sourceAt, turns } from './renewal-harness.ts'
-import { comeBack, startApp } from './sign-in-server.ts'
+import { comeBack, ISSUER, startApp } from './sign-in-server.ts'
 import { expectNone } from './visible-secrets.ts'
 
 movedTime()
@@ -266,6 +267,29 @@ test('a refused token is renewed once; a second 401 ends the stream', async () =
   await elapse(5 * MINUTE)
   expect(bad.end?.error).toMatchObject({ code: 'token-rejected', retryable: false })
   expect(bad.server.tokens).toEqual(['token-1', 'token-2'])
+})
+
+test('a refusal that no other token can follow for a while is no second one: the stream waits for that', async () => {
+  const refusal = () => new Response(null, { status: 401, headers: { 'www-authenticate': 'Bearer' } })
+  const retryAt = Date.now() + 5 * MINUTE
+  const unavailable = new TokenUnavailableError('server-error', 'The server answered 503', { retryAt })
+  for (const failure of [unavailable, new LoginRequiredError('session-ended', 'The session ended: refused')]) {
+    const source = new CountingSource()
+    const asked = source.getAccessToken.bind(source)
+    vi.spyOn(source, 'getAccessToken').mockImplementationOnce(asked).mockRejectedValueOnce(failure)
+    const world = reading(source)
+    world.server.answers.push(refusal)
+    await turns(5)
+    if (failure !== unavailable) {
+      expect(world.end?.error).toBe(failure)
+      continue
+    }
+    expect(world.disconnections).toMatchObject([{ error: unavailable, delay: 5 * MINUTE }])
+    world.server.answers.push(refusal)
+    await elapse(5 * MINUTE + SECOND)
+    expect(world.server.tokens).toEqual(['token-1', 'token-1', 'token-2'])
+    expect(world.end).toBeUndefined()
+  }
 })
 
 test('where no token can be had the stream waits for its time; where nobody is signed in it ends', async () => {
@@ -621,6 +645,23 @@ test.each(['signs out', 'is another', 'signs in again'])(
     expect(server.streams.length).toBe(1)
   },
 )
+
+test('whose a refresh token from elsewhere is, the first answer tells: that is nobody else', async () => {
+  const app = startApp()
+  let seed = ''
+  app.server.tokenResponse = (body) => {
+    seed = String(body.refresh_token)
+    return body
+  }
+  await comeBack(app)
+  await app.auth.handleCallback()
+  const { server } = app
+  const options = { issuer: ISSUER, clientId: 'app', scope: 'openid', fetch: server.fetch }
+  const world = reading(refreshToken({ ...options, refreshToken: seed }))
+  while (!world.end && world.server.streams.length === 0) await turns()
+  await turns(5)
+  expect(world.end).toBeUndefined()
+})
 
 test('a reader who is slow gets nothing more of a session that is over, and its connection is closed meanwhile', async () => {
   const app = startApp()

@@ -289,3 +289,18 @@ test('a query that begins with a question mark of its own stays as it was', asyn
   await app.auth.handleCallback()
   expect(app.page.url).toBe(`${REDIRECT_URI}??=`)
 })
+
+test('logins that never came back are forgotten after an hour, those of the last one are not', () => {
+  vi.useFakeTimers({ toFake: ['Date'] })
+  const transactions = memoryTransactions()
+  const begin = (state: string) => {
+    const login = { codeVerifier: 'verifier', issuer: 'https://as.example', redirectUri: REDIRECT_URI }
+    void transactions.put(state, { ...login, createdAt: Date.now() })
+  }
+  begin('abandoned')
+  vi.advanceTimersByTime(3_500_000)
+  begin('recent')
+  vi.advanceTimersByTime(200_000)
+  begin('new')
+  expect(['abandoned', 'recent', 'new'].filter((state) => transactions.take(state))).toEqual(['recent', 'new'])
+})

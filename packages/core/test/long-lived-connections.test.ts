@@ -1,10 +1,12 @@
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import { queryObjects } from 'node:v8'
 import {
   type AuthenticatedWebSocket,
   type AuthenticatedWebSocketEvents,
   authenticatedEvents,
   authenticatedWebSocket,
+  type ConnectionSource,
   type TokenSource,
 } from '@keyturn/core'
 import { expect, onTestFinished, test } from 'vitest'
@@ -201,3 +203,33 @@ test('a redirect of the handshake is not followed, so that no token goes along',
   socket.close()
   expect(other.handshakes).toEqual([])
 })
+
+test('of connections that are gone no timer is left, however long their tokens live', async () => {
+  const source: ConnectionSource = {
+    getAccessToken: async () => 'token',
+    getTokenSet: async () => {
+      const issuedAt = Date.now()
+      return { accessToken: 'token', tokenType: 'Bearer', issuedAt, expiresAt: issuedAt + 86_400_000 }
+    },
+  }
+  const stream = () => new Response(new Blob(['data: a\n\n']), { headers: STREAM })
+  const loop = async (times: number) => {
+    for (let time = 0; time < times; time++) {
+      const options = { url: 'https://api.example/', apis: 'https://api.example/', fetch: async () => stream() }
+      for await (const _ of authenticatedEvents(source, options)) break
+    }
+  }
+  const kept = () => queryObjects(listOfTimers(), { format: 'count' })
+  await loop(10)
+  const before = kept()
+  await loop(200)
+  expect(kept() - before).toBeLessThan(20)
+})
+
+/** Node keeps one for all timers of the same milliseconds. */
+function listOfTimers(): () => void {
+  const timer = setTimeout(() => {}, 1_000_000)
+  const { constructor: list } = Object(Object(timer)._idleNext)
+  clearTimeout(timer)
+  return list
+}

@@ -119,9 +119,9 @@ test('after seven days it is given up and said', async () => {
 })
 
 test.each([200, 400, 401, 403, 302])(
-  'an answer of the server, such as %i, is one: it is not told again',
+  'an answer of the server, such as %i, is one: it is not told again, and one that says no is a warning',
   async (status) => {
-    const { server, start, sent, gone, outbox } = await signedOutOffline()
+    const { server, start, sent, gone, outbox, warnings } = await signedOutOffline()
     await gone()
     server.always({ status }, 'revocation')
     await elapse(MINUTE)
@@ -129,6 +129,8 @@ test.each([200, 400, 401, 403, 302])(
     await turns(10)
     expect(sent()).toHaveLength(2)
     expect(await outbox()).toBeUndefined()
+    const isNo = status !== 200
+    expect(warnings).toEqual(isNo ? [`A token could not be revoked: The authorization server said ${status}`] : [])
   },
 )
 

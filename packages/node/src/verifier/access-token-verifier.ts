@@ -69,11 +69,13 @@ export interface AccessTokenVerifier {
   ready(): Promise<void>
 }
 
-/** What has become of a request's token. */
-interface Checked {
-  readonly claims: AccessTokenClaims
-  /** A newer nonce to tell. */
-  readonly nonce: string | undefined
+/** What has become of a request's proof, or certificate. */
+interface Proven {
+  /** Scheme and token. */
+  readonly sent: string
+  /** Gives a newer nonce to tell. */
+  readonly checking: Promise<string | undefined>
+  nonce?: string | undefined
 }
 
 /**
@@ -113,22 +115,21 @@ export function accessTokenVerifier(options: AccessTokenVerifierOptions): Access
   const everyday = challengeFor(scopesOf(options.scope).join(' ') || undefined)
   const boundOnly = (challenge: TokenChallenge) =>
     challenge.invalidToken('Only tokens that are bound to a key are taken', { scheme: 'DPoP' })
-  const checked = async (request: ApiRequest, presented: PresentedToken, challenge: TokenChallenge) => {
-    const claims = await claimsOf(presented, challenge)
-    return { claims, nonce: await binding.check(claims, presented, request, challenge) }
-  }
-  // A route that asks for more looks at the same request again: its proof has not come twice.
-  const known = new WeakMap<ApiRequest, { token: string; checking: Promise<Checked>; nonce?: string | undefined }>()
-  const remembered = async (request: ApiRequest, presented: PresentedToken, challenge: TokenChallenge) => {
-    const { token } = presented
+  // A route that asks for more looks at the same request again: its proof has not come twice. Its token may have ended since.
+  const known = new WeakMap<ApiRequest, Proven>()
+  const prove = async (
+    claims: AccessTokenClaims,
+    request: ApiRequest,
+    presented: PresentedToken,
+    challenge: TokenChallenge,
+  ) => {
+    const sent = `${presented.scheme} ${presented.token}`
     let entry = known.get(request)
-    if (entry?.token !== token) {
-      entry = { token, checking: checked(request, presented, challenge) }
+    if (entry?.sent !== sent) {
+      entry = { sent, checking: binding.check(claims, presented, request, challenge) }
       known.set(request, entry)
     }
-    const { claims, nonce } = await entry.checking
-    entry.nonce = nonce
-    return claims
+    entry.nonce = await entry.checking
   }
 
   return {
@@ -136,12 +137,11 @@ export function accessTokenVerifier(options: AccessTokenVerifierOptions): Access
       if (rules) assertRules(rules)
       const challenge = rules?.scope ? challengeFor(scopesOf(options.scope, rules.scope).join(' ')) : everyday
       const presented = presentedToken(request, jwts, challenge)
-      const { scheme, isJwt } = presented
+      const { scheme } = presented
       if (isBound && scheme === 'Bearer') throw boundOnly(challenge)
-      // To verify a JWT once more costs those who ask twice less than to remember it would cost everybody.
-      const isPlain = isJwt && scheme === 'Bearer'
-      const claims = await (isPlain ? claimsOf(presented, challenge) : remembered(request, presented, challenge))
-      if (isPlain && claims.cnf !== undefined) await binding.check(claims, presented, request, challenge)
+      // To look at a token once more costs those who ask twice less than to remember it would cost everybody.
+      const claims = await claimsOf(presented, challenge)
+      if (claims.cnf !== undefined || scheme === 'DPoP') await prove(claims, request, presented, challenge)
       if (hasRules) await obey(options, claims, scheme, challenge)
       if (rules) await obey(rules, claims, scheme, challenge)
       return claims

@@ -2,7 +2,18 @@ import { VerificationError } from '@keyturn/node'
 import { exportJWK, generateKeyPair } from 'jose'
 import { afterEach, expect, test, vi } from 'vitest'
 import { rejection } from '../../../core/test/sign-in-server.ts'
-import { bound, call, now, part, proof, proofKey, signed, TokenServer, URL_OF_ORDERS } from './token-server.ts'
+import {
+  AUDIENCE,
+  bound,
+  call,
+  now,
+  part,
+  proof,
+  proofKey,
+  signed,
+  TokenServer,
+  URL_OF_ORDERS,
+} from './token-server.ts'
 
 afterEach(() => {
   vi.useRealTimers()
@@ -94,6 +105,20 @@ test('one request may be looked at twice, such as by a route that asks for more'
   expect(await verifier.verify(request)).toEqual(await verifier.verify(request, { scope: 'orders:read' }))
   expect(await rejection(verifier.verify(request, { scope: 'admin' }))).toMatchObject({ status: 403 })
   expect(await rejection(verifier.verify(request.clone()))).toMatchObject(invalidProof)
+})
+
+test('a request that is looked at again is refused once its token has ended or is revoked, be it bound or opaque', async () => {
+  const server = new TokenServer()
+  const verifier = server.verifier({ clientId: 'api', clientSecret: 'api-secret' })
+  const token = await bound()
+  server.opaque.opaque = { active: true, aud: AUDIENCE, sub: 'ada' }
+  const requests = [call(`DPoP ${token}`, { dpop: await proof(token) }), call('Bearer opaque')]
+  for (const request of requests) expect(await verifier.verify(request)).toMatchObject({ sub: 'ada' })
+  vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 310_000 })
+  server.opaque = {}
+  for (const request of requests) {
+    expect(await rejection(verifier.verify(request))).toMatchObject({ code: 'invalid-token', status: 401 })
+  }
 })
 
 test('a proof is remembered for as long as it could be taken', async () => {
