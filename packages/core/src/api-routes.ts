@@ -47,7 +47,7 @@ function hidesDots(path: string): boolean {
 
 function routeTo(api: string | Api): ApiRoute {
   const { url, ...wanted } = typeof api === 'string' ? { url: api } : (api ?? {})
-  const parsed = secureUrl(`${url && absoluteUrl(url)}`)
+  const parsed = secureUrl(`${url && absoluteUrl(url)}`, 'apis')
   if (parsed.search || parsed.hash) throw unusable()
   return {
     base: parsed.href.replace(/[?#/]+$/, ''),
