@@ -47,7 +47,7 @@ function hidesDots(path: string): boolean {
 
 function routeTo(api: string | Api): ApiRoute {
   const { url, ...wanted } = typeof api === 'string' ? { url: api } : (api ?? {})
-  const parsed = secureUrl(`${url && absoluteUrl(url)}`)
+  const parsed = secureUrl(`${url && absoluteUrl(url)}`, 'apis')
   // No pattern covers anything: with one a token would silently go nowhere.
   if (/\*|\?./.test(parsed.href)) throw unusable()
   return {

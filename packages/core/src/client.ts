@@ -55,11 +55,10 @@ export class Client {
     const { issuer, clientId, clientSecret, timeout = 10_000 } = options
     const { clientAuthentication = clientSecret === undefined ? 'none' : 'secret' } = options
     const isNamed = typeof clientId === 'string' && clientId !== ''
-    const isTime = timeout > 0 && timeout <= DAY
-    const wrong = !issuer ? 'issuer' : !isNamed ? 'clientId' : !isTime && 'timeout'
+    const wrong = isNamed ? !(timeout > 0 && timeout <= DAY) && 'timeout' : 'clientId'
     if (wrong) throw new OAuthError('invalid-options', `${wrong} cannot be used`, { fix: `Set ${wrong}.` })
     this.#options = options
-    this.issuer = secureUrl(issuer, options.allowInsecureRequests) && issuer
+    this.issuer = secureUrl(issuer, 'issuer', options.allowInsecureRequests) && issuer
     this.clientId = clientId
     this.timeout = timeout
     if (typeof clientAuthentication === 'function') this.#authenticate = clientAuthentication
@@ -95,7 +94,7 @@ export class Client {
     const url = named(server)
     // Who is far away does not say what to send to a service of this machine; the app may.
     const mayBeLocal = !/^https:/i.test(this.issuer) || url === named(metadata ?? {})
-    return url ? secureUrl(url, allowInsecureRequests, mayBeLocal) : undefined
+    return url ? secureUrl(url, name, allowInsecureRequests, mayBeLocal) : undefined
   }
 
   /** The same, where nothing can be done without it. */
@@ -238,7 +237,7 @@ export class Client {
   async #discover(): Promise<AuthorizationServer> {
     const { issuer, metadata, discovery, allowInsecureRequests } = this.#options
     const get = (url: string, redirect: 'manual' | 'follow') =>
-      this.send(secureUrl(url, allowInsecureRequests), { redirect })
+      this.send(secureUrl(url, 'issuer', allowInsecureRequests), { redirect })
     // Redirects, and the second address, take their time too: nobody waits for each of them in turn.
     const found =
       discovery === false ? { issuer } : await this.inTime(() => discover(issuer, get), 'No metadata', 3 * this.timeout)

@@ -32,11 +32,13 @@ export class AuthorizationCodeFlow<C extends Claims = Claims> extends TokenManag
 
   constructor(options: FlowOptions) {
     const grant = async () => {
-      throw new LoginRequiredError('login-required', 'Nobody is signed in', { fix: 'Call login().' })
+      throw new LoginRequiredError('login-required', 'Nobody is signed in', {
+        fix: 'Call login(), and handleCallback() on every load.',
+      })
     }
     super(grant, options, { name: 'authorization_code', oneSession: true, asksAgain: false })
     const { issuer, clientId, sessionKey, redirectUri, allowInsecureRequests, userAgent } = options
-    secureUrl(redirectUri, allowInsecureRequests)
+    secureUrl(redirectUri, 'redirectUri', allowInsecureRequests)
     this.#options = options
     this.#mark = stateMark(issuer, clientId, sessionKey)
     this.#unwatch = userAgent.watch?.(() => this.wake())

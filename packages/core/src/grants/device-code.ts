@@ -167,7 +167,7 @@ async function authorizedDevice(client: Client, options: SourceOptions): Promise
     const answer = Response.json(members, { status: status || 502 })
     const device = await processDeviceAuthorizationResponse(await client.metadata(), who, answer)
     const shown = (address: string) => {
-      secureUrl(address.replace(/#.*/s, ''), allowInsecureRequests) // pages like AWS's are found by their fragment
+      secureUrl(address.replace(/#.*/s, ''), 'verification_uri', allowInsecureRequests) // pages like AWS's are found by their fragment
       return new URL(address).href
     }
     const { verification_uri_complete: complete } = device

@@ -90,7 +90,7 @@ export function accessTokenVerifier(options: AccessTokenVerifierOptions): Access
   if (!isAmount(clockTolerance)) throw wrong('clockTolerance cannot be used', 'Give seconds, as a number.')
   const servers = trustedServers(options, clockTolerance)
   const [only] = servers
-  const origin = options.origin && secureUrl(options.origin, options.allowInsecureRequests).origin
+  const origin = options.origin && secureUrl(options.origin, 'origin', options.allowInsecureRequests).origin
   const proofs = new DPoPProofs(nonces, clockTolerance)
   const binding = new TokenBinding({ proofs, certificateOf: certificateReader(clientCertificate), origin })
   const isBound = dpop === 'required'
