@@ -172,9 +172,10 @@ export class SessionCopy {
       const isBegun = !isKnown && !before?.ended
       const isLater = this.#tried > 0 && Number(before?.version) >= this.#tried
       const isOver = this.#late && (isBegun ? this.#owned || isLater : isLater && isContinued(record, before))
-      const next =
-        unsaved === 'replacement' ? { ...record, seed: initial?.seed, version: versionOf(found) ?? 0 } : record
-      const written = !isOver && (await this.write(next))
+      // An end is that of what it is written over: whose own write nobody has answered knows by that.
+      const { startedAt } = (record.ended && before) || record
+      const instead = { ...record, startedAt, seed: initial?.seed, version: versionOf(found) ?? 0 }
+      const written = !isOver && (await this.write(unsaved === 'replacement' ? instead : record))
       if (isOver) this.unsaved = undefined
       if (written && this.unsaved) return before
       // Somebody else may have written meanwhile, and not have been heard.
