@@ -14,8 +14,8 @@ export interface WebLogin {
   readonly transaction: Transaction
 }
 
-/** Seconds that a login may take. */
-const LIFETIME = 3600
+/** Seconds that a login may take: as long as core lets one be under way. */
+const LIFETIME = 7200
 
 const LOGIN = 'login-'
 
