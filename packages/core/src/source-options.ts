@@ -1,3 +1,5 @@
+// What sources are names Symbol.asyncDispose, which not every program has in its `lib`.
+/// <reference lib="esnext.disposable" preserve="true" />
 import type { Client } from './client.ts'
 import type { ClientOptions } from './client-options.ts'
 import { OAuthError } from './errors.ts'

@@ -1,5 +1,3 @@
-// Names Symbol.asyncDispose for programs whose own `lib` does not.
-/// <reference lib="esnext.disposable" preserve="true" />
 import { Client } from './client.ts'
 import type { Grant } from './grant.ts'
 import type { HeldToken } from './held-token.ts'

@@ -18,6 +18,7 @@ import type { PushedAuthorizationRequests } from './pushed-authorization-request
 import type { RequestObject } from './request-object.ts'
 import type { UserAgent } from './user-agent.ts'
 
+/** What `authorizationCode` takes besides what all sources do. */
 export interface AuthorizationCodeOptions extends SourceOptions {
   /** Where the server sends the user agent back to (RFC 6749 section 3.1.2). */
   redirectUri: string
@@ -242,9 +243,8 @@ export function authorizationCode(options: AuthorizationCodeOptions): Authorizat
 export function authorizationCode(options: AuthorizationCodeOptions): AuthorizationCodeFlow {
   const { userAgent, transactions = memoryTransactions() } = options
   if (!userAgent) {
-    throw new OAuthError('invalid-options', 'userAgent is missing', {
-      fix: 'Set userAgent, or import this from browser.',
-    })
+    const fix = 'Set userAgent, or import this from browser.'
+    throw new OAuthError('invalid-options', 'userAgent is missing', { fix })
   }
   return new AuthorizationCodeFlow(confidential(withOutbox({ ...options, transactions })))
 }
