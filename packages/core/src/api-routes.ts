@@ -10,6 +10,7 @@ export interface Api extends Wanted {
   url: string
 }
 
+/** Where a token may go: URLs, each with the token that it wants where that is not the source's own. */
 export type Apis = string | Api | readonly (string | Api)[]
 
 /** One API. */

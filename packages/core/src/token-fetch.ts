@@ -3,6 +3,7 @@ import { unlessAborted } from './deadline.ts'
 import { LoginRequiredError, OAuthError } from './errors.ts'
 import type { AccessTokenRequest, TokenSource } from './token-source.ts'
 
+/** What `authenticatedFetch` takes. */
 export interface AuthenticatedFetchOptions {
   /** Required: where a token may go, and which. Everything else is fetched without one. */
   apis: Apis

@@ -141,6 +141,15 @@ test('a budget that is none is refused at once', () => {
   }
 })
 
+test('who is served what others bought has bought nothing, and no token of its own served a call', async () => {
+  const clientId = newClient()
+  const store = memoryStore()
+  await source({ clientId, store }).getAccessToken()
+  const served = source({ clientId, store })
+  await served.getAccessToken()
+  expect(served.stats()).toMatchObject({ tokensBought: 0, tokensServedFromMemory: 1, callsPerToken: 0 })
+})
+
 test('stats tell what was bought, and how many calls each token served', async () => {
   const kept = source({ clientId: newClient() })
   expect(kept.stats()).toMatchObject({ tokensBought: 0, callsPerToken: 0 })

@@ -5,6 +5,7 @@ import type { PushedAuthorizationRequests } from './pushed-authorization-request
 import type { RequestObject } from './request-object.ts'
 import type { UserAgent } from './user-agent.ts'
 
+/** What `authorizationCode` takes besides what all sources do. */
 export interface AuthorizationCodeOptions extends SourceOptions {
   /** Where the server sends the user agent back to (RFC 6749 section 3.1.2). */
   redirectUri: string

@@ -234,9 +234,8 @@ export function authorizationCode(options: AuthorizationCodeOptions): Authorizat
 export function authorizationCode(options: AuthorizationCodeOptions): AuthorizationCodeFlow {
   const { userAgent, transactions = memoryTransactions() } = options
   if (!userAgent) {
-    throw new OAuthError('invalid-options', 'userAgent is missing', {
-      fix: 'Set userAgent, or import this from browser.',
-    })
+    const fix = 'Set userAgent, or import this from browser.'
+    throw new OAuthError('invalid-options', 'userAgent is missing', { fix })
   }
   return new AuthorizationCodeFlow(confidential(withOutbox({ ...options, transactions })))
 }

@@ -18,7 +18,7 @@ export interface ClientCredentialsOptions extends SourceOptions {
 export interface ClientCredentialsStats extends Stats {
   /** Tokens that the server issued. */
   readonly tokensBought: number
-  /** Calls that each of them has served from memory, on average; 0 before the first. */
+  /** Calls that each of them has served from memory, on average; 0 where others bought them. */
   readonly callsPerToken: number
 }
 

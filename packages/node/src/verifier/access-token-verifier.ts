@@ -51,6 +51,7 @@ export interface AccessTokenVerifierOptions extends AccessRules, Omit<TrustedSer
   clockTolerance?: number | undefined
 }
 
+/** Lets requests in, or tells what to answer. */
 export interface AccessTokenVerifier {
   /**
    * The claims of the request's access token. Rejects with a `VerificationError`, which knows what to answer. `rules`
