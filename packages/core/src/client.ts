@@ -104,10 +104,7 @@ export class Client {
     throw new OAuthError('invalid-metadata', `The metadata has no ${name}`, { fix: `Set metadata.${name}.` })
   }
 
-  /**
-   * One token request (RFC 6749 section 3.2). `invalid_client` asks for the secret once more, and tries once more where
-   * that gave another one.
-   */
+  /** One token request (RFC 6749 section 3.2). `invalid_client` asks for the secret once more, and tries another. */
   async tokenRequest(grantType: string, parameters: URLSearchParams, checks: TokenRequestChecks = {}): Promise<Issued> {
     const url = await this.requiredEndpoint('token_endpoint')
     for (const name of OURS) parameters.delete(name)
@@ -129,7 +126,8 @@ export class Client {
     if (!url) return
     const { response, json, secrets } = await this.post(url, new URLSearchParams({ token, token_type_hint: kind }))
     const { ok, status } = response
-    if (!ok) throw refusal(`${json?.error ?? status}`, undefined, status, secrets)
+    const { error = status } = json ?? {}
+    if (!ok && error !== 'invalid_token') throw refusal(String(error), '', status, secrets)
   }
 
   async #requestToken(url: URL, parameters: URLSearchParams, checks: TokenRequestChecks): Promise<Issued> {

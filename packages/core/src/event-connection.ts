@@ -91,14 +91,22 @@ export async function openEvents(
   response.body?.cancel().catch(() => {}) // nobody reads it
   if (status === 204) return undefined
   const { origin } = new URL(url)
-  // A refusal that no other token could follow, which may pass; where every new one is refused, it is the second.
-  const { failure } = token
-  if (status === 401 && failure && Object(failure).code !== 'token-rejected') throw failure
-  if (status === 401) throw new OAuthError('token-rejected', `${origin} refuses the token`, REFUSED)
+  if (status === 401) throw refusal(token, response, origin)
   const said = status === 200 ? 'no event stream' : String(status)
   throw new OAuthError('connection-failed', `${origin} answered ${said}`, {
     retryable: status === 408 || status === 429 || status >= 500,
   })
 }
 
-const REFUSED = { fix: 'Check that the API takes tokens of this issuer, with this audience and scope.' }
+/** Why a 401 stayed: what may pass, or that token after token is refused. */
+function refusal({ failure }: ConnectionToken, { headers }: Response, origin: string): unknown {
+  // No other token could be had; where the source says that every new one is refused, this is the second.
+  if (failure && Object(failure).code !== 'token-rejected') return failure
+  // Nonces that end at once, such as those of several servers behind one address (RFC 9449 section 9), say nothing of it.
+  if (headers.get('www-authenticate')?.includes('use_dpop_nonce')) {
+    return new OAuthError('token-rejected', `${origin} wants another proof each time`, { retryable: true })
+  }
+  return new OAuthError('token-rejected', `${origin} refuses the token`, {
+    fix: 'Check that the API takes tokens of this issuer, with this audience and scope.',
+  })
+}

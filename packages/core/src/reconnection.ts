@@ -37,14 +37,18 @@ export function mayPass(error: unknown): boolean {
  */
 export function pause(ms: number, signal: AbortSignal, awaited: boolean): Promise<void> {
   let end = () => {}
+  let isOver = false
   const over = new Promise<void>((resolve) => {
-    end = () => resolve()
+    end = () => {
+      isOver = true
+      resolve()
+    }
   })
   const timer = setTimeout(end, Math.min(ms, LONGEST_TIMER))
   if (awaited) globalThis.addEventListener?.('online', end)
   else Object(timer).unref?.()
   return unlessAborted(over, signal).finally(() => {
-    Object(timer).ref?.() // else Node keeps something of it until it would have been over
+    if (!isOver) Object(timer).ref?.() // else Node keeps something of it until it would have been over
     clearTimeout(timer)
     globalThis.removeEventListener?.('online', end)
   })

@@ -18,13 +18,17 @@ export class Remembered<T> {
     this.#entries.delete(key)
   }
 
-  /** `until`: epoch milliseconds. */
-  set(key: string, value: T, until: number): void {
+  /** `until`: epoch milliseconds. Gives what had to be forgotten before its time, if anything. */
+  set(key: string, value: T, until: number): T | undefined {
     this.#entries.delete(key)
     this.#entries.set(key, { value, until })
+    let forgotten: T | undefined
     for (const [oldest, entry] of this.#entries) {
-      if (this.#entries.size <= this.#most && Date.now() < entry.until) break
+      const isKnown = Date.now() < entry.until
+      if (this.#entries.size <= this.#most && isKnown) break
+      if (isKnown) forgotten = entry.value
       this.#entries.delete(oldest)
     }
+    return forgotten
   }
 }

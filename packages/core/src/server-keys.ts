@@ -8,6 +8,8 @@ const FRESH = 300_000
 const BEHIND = 2 * FRESH
 /** Milliseconds between two requests, once there are keys. */
 const REFETCH = 60_000
+/** And before there are any: no longer than until a renewal that failed for that is tried again. */
+const AGAIN = 500
 
 /** A JWK Set, as far as it has been looked at (RFC 7517 section 5). */
 export interface FetchedKeySet {
@@ -34,7 +36,7 @@ export class ServerKeys<Keys extends object> {
   #refetchedAt = 0
   #fetching: Promise<Keys> | undefined
   /** Why the last request brought no keys. */
-  #failure: { error: unknown } | undefined
+  #failure: { error: unknown; at: number } | undefined
 
   constructor(client: Client, use: KeyUse<Keys>) {
     this.#client = client
@@ -69,6 +71,8 @@ export class ServerKeys<Keys extends object> {
   #current(): Keys | Promise<Keys> {
     const held = this.#keys
     if (held && isWithin(FRESH, this.#fetchedAt)) return held
+    // Whoever verifies for others is asked more often than a server that is away should be.
+    if (!held && this.#failure && isWithin(AGAIN, this.#failure.at)) throw this.#failure.error
     const isHeld = held && isWithin(this.#use.longest ?? FRESH, this.#fetchedAt)
     if (isHeld && !this.#fetching && isWithin(REFETCH, this.#refetchedAt)) return held
     const mayLag = isHeld && (this.#failure || isWithin(BEHIND, this.#fetchedAt))
@@ -82,7 +86,7 @@ export class ServerKeys<Keys extends object> {
   #fetch(): Promise<Keys> {
     this.#fetching ??= this.#request()
       .catch((error) => {
-        this.#failure = { error }
+        this.#failure = { error, at: Date.now() }
         throw error
       })
       .finally(() => {

@@ -55,6 +55,7 @@ export async function openWebSocket(
   const socket = construct(options, route, given)
   owner.made(socket)
   const over = new AbortController()
+  let isGivenUp = false
   let connection: WebSocketConnection | undefined
   const closed = new Promise<Closed>((resolve) => {
     socket.addEventListener('close', (event) => {
@@ -70,6 +71,8 @@ export async function openWebSocket(
   socket.addEventListener('message', (event) => owner.message(Object(event).data))
   const opening = new Promise<WebSocketConnection>((resolve, reject) => {
     socket.addEventListener('open', () => {
+      // Not every implementation keeps one from opening that was closed before (React Native's).
+      if (isGivenUp || owner.signal.aborted) return socket.close()
       const openedAt = performance.now()
       const isByRefusal = rejectedToken !== undefined
       connection = { socket, token, openedAt, isByRefusal, closed, signal: over.signal }
@@ -87,6 +90,7 @@ export async function openWebSocket(
   try {
     return await within(HANDSHAKE_TIMEOUT, late, () => opening)
   } catch (error) {
+    isGivenUp = true
     socket.close()
     throw error
   }

@@ -559,6 +559,22 @@ test('a proof that is refused is signed once more, as with every fetch', async (
   expect(server.streams.map(({ request }) => request.headers.get('dpop'))).toEqual(['proof 1', 'proof 2'])
 })
 
+test('servers behind one address that do not know each other’s nonces end no stream', async () => {
+  const source: ConnectionSource = {
+    getAccessToken: async () => 'token',
+    authorize: async () => ({ accessToken: 'token', headers: { authorization: 'DPoP token', dpop: 'proof' } }),
+    observe: ({ response }) => response.status === 401,
+  }
+  const world = reading(source)
+  const wanted = { 'www-authenticate': 'DPoP error="use_dpop_nonce"', 'dpop-nonce': 'mine' }
+  const other = () => new Response(null, { status: 401, headers: wanted })
+  world.server.answers.push(other, other)
+  await turns(5)
+  expect(world.disconnections).toMatchObject([{ error: { code: 'token-rejected', retryable: true } }])
+  await elapse(10 * SECOND)
+  expect([world.server.streams.length, world.end]).toEqual([3, undefined])
+})
+
 test('waiting for the next connection keeps a process alive, waiting for a token to end does not', async () => {
   const { source } = machine()
   await source.getAccessToken()

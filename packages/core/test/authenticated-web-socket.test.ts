@@ -247,6 +247,23 @@ test('a handshake that nobody answers is given up', async () => {
   expect(last().sent).toEqual(['auth token-1'])
 })
 
+test.each(['closed', 'given up'])(
+  'a socket that opens although it was %s gets no token, and nobody is told',
+  async (how) => {
+    const { socket, told, last } = connected(new CountingSource())
+    await turns()
+    const late = last()
+    vi.spyOn(late, 'close').mockReturnValue()
+    if (how === 'closed') socket.close()
+    else await elapse(30 * SECOND)
+    late.accept()
+    await turns()
+    expect([late.sent, told.filter((what) => what === 'open')]).toEqual([[], []])
+    expect(late.close).toHaveBeenCalledTimes(2)
+    socket.close()
+  },
+)
+
 test.each([1008, 3000, 4401])('a close with %s has the token renewed once; refused again it is over', async (code) => {
   const source = new CountingSource()
   const { sockets, told, ends, last } = connected(source)

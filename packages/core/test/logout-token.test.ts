@@ -144,6 +144,7 @@ test('keys that do not come are an outage, and no fault of the token', async () 
   const token = await signed(claimsOf())
   expect(await rejection(verify(token))).toBeInstanceOf(TokenUnavailableError)
   server.keys = new SignInServer().keys
+  vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 1000 })
   expect(await verify(token)).toEqual({ sub: 'ada', sid: 'session-1' })
 })
 

@@ -65,7 +65,7 @@ export interface AccessTokenVerifier {
   responseHeaders(request: ApiRequest): Readonly<Record<string, string>>
   /**
    * Fetches metadata and keys, so that the first request need not wait. Rejects with an `OAuthError` where they cannot be
-   * had; nothing is lost by that, and nobody has to listen: the next request tries again.
+   * had; nothing is lost by that, and nobody has to listen: the next request tries again, every half second at most.
    */
   ready(): Promise<void>
 }

@@ -8,8 +8,10 @@ import type { TokenChallenge } from './token-challenge.ts'
 
 /** Seconds that a proof without a nonce is good for, before and after its `iat`. */
 const LIFETIME = 300
-/** How many proofs are remembered, so that none is taken twice. */
+/** How many proofs are remembered, so that none is taken twice; where more come, older ones are not taken any more. */
 const MOST = 100_000
+/** Seconds for which a proof is taken however many come: nobody can have so many verified in that time. */
+const RECENT = 30
 
 /** What a proof has to be for. */
 export interface ProvenRequest {
@@ -24,12 +26,16 @@ export interface ProvenRequest {
 export class DPoPProofs {
   readonly #nonces: DPoPNonces | undefined
   readonly #tolerance: number
-  readonly #taken = new Remembered<true>(MOST)
+  /** When each was made, or its nonce was, epoch seconds. */
+  readonly #taken: Remembered<number>
+  /** When the newest of those was that are forgotten and could come again, epoch seconds. */
+  #forgotten = 0
 
   /** `tolerance`: seconds that clocks may differ by, where the proof says when it ends. */
-  constructor(nonces: DPoPNonces | undefined, tolerance: number) {
+  constructor(nonces: DPoPNonces | undefined, tolerance: number, most: number = MOST) {
     this.#nonces = nonces
     this.#tolerance = tolerance
+    this.#taken = new Remembered(most)
   }
 
   /**
@@ -63,11 +69,17 @@ export class DPoPProofs {
     if (this.#nonces && nonceAt === undefined) throw challenge.nonceRequired(await this.#nonces.issue())
     // With a nonce it is this clock that says how old the proof is (section 4.3, item 11).
     if (nonceAt === undefined && Math.abs(now - iat) > LIFETIME) throw refused(new Error('its iat is too far away'))
-    const until = this.#nonces && nonceAt !== undefined ? nonceAt + this.#nonces.lifetime : iat + LIFETIME
+    const at = nonceAt ?? iat
+    const until = at + (this.#nonces?.lifetime ?? LIFETIME)
     const name = await sha256(`${signer} ${jti}`)
     // From here on nothing is awaited: of two at the same time one is taken.
-    if (this.#taken.get(name)) throw refused(new Error('it was taken before'))
-    this.#taken.set(name, true, (until + 1) * 1000)
+    if (at <= this.#forgotten) {
+      if (this.#nonces) throw challenge.nonceRequired(await this.#nonces.issue())
+      throw refused(new Error('it is so old that it may have been taken before'))
+    }
+    if (this.#taken.get(name) !== undefined) throw refused(new Error('it was taken before'))
+    const forgotten = this.#taken.set(name, at, (until + 1) * 1000) ?? 0
+    this.#forgotten = Math.max(this.#forgotten, Math.min(forgotten, now - RECENT))
     const isOld = this.#nonces && nonceAt !== undefined && now - nonceAt > this.#nonces.lifetime / 2
     return isOld ? this.#nonces?.issue() : undefined
   }

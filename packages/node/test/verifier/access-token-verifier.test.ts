@@ -244,7 +244,23 @@ test('without any keys it is the API that is unavailable, and the token is not b
   expect(error).not.toHaveProperty('challenge')
   expect(error).toMatchObject({ headers: { 'retry-after': '5' }, cause: { code: 'network' } })
   server.isAway = false
+  later(1)
   expect(await verifier.verify(call(`Bearer ${await signed()}`))).toMatchObject({ sub: 'ada' })
+})
+
+test('a server that is away when an API starts is asked twice a second at most, however many requests come', async () => {
+  const server = new TokenServer()
+  server.isAway = true
+  const verifier = server.verifier()
+  const token = await signed()
+  later(0) // the clock stands still
+  for (let time = 1; time <= 3; time++) {
+    for (let count = 0; count < 50; count++) {
+      expect(await rejection(verifier.verify(call(`Bearer ${token}`)))).toMatchObject({ status: 503, retryable: true })
+    }
+    expect(server.requests.length).toBe(time)
+    later(0.5)
+  }
 })
 
 test('a request whose token was exchanged is looked at anew', async () => {

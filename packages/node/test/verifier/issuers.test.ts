@@ -1,8 +1,12 @@
 import { type AccessTokenVerifierOptions, accessTokenVerifier, type TrustedIssuer } from '@keyturn/node'
 import { generateKeyPair } from 'jose'
-import { expect, test, vi } from 'vitest'
+import { afterEach, expect, test, vi } from 'vitest'
 import { rejection } from '../../../core/test/sign-in-server.ts'
 import { AUDIENCE, call, claimsOf, now, part, signed, TokenServer } from './token-server.ts'
+
+afterEach(() => {
+  vi.useRealTimers()
+})
 
 const A = 'https://a.example'
 const B = 'https://b.example/realms/b'
@@ -145,5 +149,6 @@ test('a failure of ready() is told to who waits for it, harms nobody else and en
   process.off('unhandledRejection', unhandled)
   expect(unhandled).not.toHaveBeenCalled()
   server.isAway = false
+  vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 1000 })
   expect(await verifier.verify(call(`Bearer ${await signed()}`))).toMatchObject({ sub: 'ada' })
 })
