@@ -26,7 +26,7 @@ const inTurn = { maxWorkers: 1, sequence: { groupOrder: 1 } }
 const onNode = (
   name: string,
   include: string,
-  testTimeout = 10_000,
+  testTimeout = 30_000,
   browser: 'chromium' | 'firefox' = 'chromium',
 ): TestProjectInlineConfiguration => ({
   resolve: { alias },

@@ -208,6 +208,23 @@ test('what is an optional peer is loaded when it is asked for, and not before', 
   }
 })
 
+test.each(packageNames)('what %s exports has a sentence that says what it is', (name) => {
+  const entries = ['index', 'ky', 'testing', 'doctor', 'opentelemetry'].map((entry) => `${entry}.ts`)
+  const sources = sourcesOf(name)
+  const lists = sources
+    .filter((file) => entries.includes(file.name))
+    .flatMap(({ text }) => text.match(/^export (type )?\{[^}]*\}|^export .*/gm))
+  const exported = new Set(lists.join().match(/\w+/g))
+  const silent = sources.flatMap(({ text }) =>
+    [...text.matchAll(/(.*)\nexport (?:async )?(?:function|class|interface|type|const) (\w+)/g)]
+      .filter(([, before, one = '']) => exported.has(one) && !/\*\/$/.test(before ?? ''))
+      .map(([, , one]) => one),
+  )
+  // A function that has more than one form is told of at the first.
+  const again = ['authorizationCode', 'deviceCode', 'deviceLogin', 'loopbackLogin', 'webSessions']
+  expect(silent.filter((one) => !again.includes(one ?? ''))).toEqual([])
+})
+
 test.each(packageNames)('no file of %s is longer than 250 lines, says any or silences the compiler', (name) => {
   const offenders = sourcesOf(name).filter(
     ({ text, saysAny }) => text.trimEnd().split('\n').length > 250 || saysAny || /@ts-(ignore|nocheck)/.test(text),

@@ -124,13 +124,13 @@ test.each([
   [
     'a Node program without the DOM',
     ['@keyturn/core', '@keyturn/core/ky', '@keyturn/node', '@keyturn/node/ky', '@keyturn/node/doctor'],
-    'es2024,esnext.disposable',
+    'es2022',
     'node',
   ],
   [
     'a page without Node',
     ['@keyturn/core', '@keyturn/core/ky', '@keyturn/browser', '@keyturn/browser/ky'],
-    'es2024,esnext.disposable,dom,dom.iterable',
+    'es2022,dom,dom.iterable',
     '',
   ],
 ])('the declarations compile strictly in %s', async (title, imports, lib, types) => {

@@ -45,6 +45,8 @@ export interface AuthorizationServer {
   tokenRequests(filter?: Partial<RequestEntry>): number
   /** What the token endpoint does wrong from now on; nothing makes it well again. */
   fault(fault?: Fault): void
+  /** How long access tokens live that it issues from now on; whole seconds. */
+  tokensLive(seconds: number): void
   /** Ends every user's grant and sign-in; tokens of machines, and JWTs until they expire, stay good. */
   revokeAll(): void
   /** Refuses all connections, and cuts those that there are, until `back()`. */
@@ -55,7 +57,7 @@ export interface AuthorizationServer {
 
 /** An authorization server on the loopback interface that strictly rotates refresh tokens and forgets all in the end. */
 export async function startAuthorizationServer(options: AuthorizationServerOptions = {}): Promise<AuthorizationServer> {
-  const { host = '127.0.0.1', port = 0, accessTokenTTL = 5, refreshTokenTTL = 3600 } = options
+  const { host = '127.0.0.1', port = 0, refreshTokenTTL = 3600 } = options
   const {
     redirectUris = [],
     spaOrigins = [],
@@ -64,6 +66,7 @@ export async function startAuthorizationServer(options: AuthorizationServerOptio
     webKeys = [],
     backChannelLogoutUri,
   } = options
+  let { accessTokenTTL = 5 } = options
   const apis = (options.apis ?? []).map((api) =>
     typeof api === 'string' ? { resource: api, scopes: ['api:read', 'api:write'] } : api,
   )
@@ -90,7 +93,7 @@ export async function startAuthorizationServer(options: AuthorizationServerOptio
     issuer,
     providerConfiguration({
       apis,
-      accessTokenTTL,
+      accessTokenTTL: () => accessTokenTTL,
       refreshTokenTTL,
       redirectUris,
       spaOrigins,
@@ -103,7 +106,7 @@ export async function startAuthorizationServer(options: AuthorizationServerOptio
   const faults = new Faults(provider)
   if (options.middleware) provider.use(options.middleware)
   serveLoginPages(provider)
-  registerPasswordGrant(provider, apis, accessTokenTTL)
+  registerPasswordGrant(provider, apis, () => accessTokenTTL)
 
   let reuses = 0
   const spent = new Set<unknown>()
@@ -126,6 +129,9 @@ export async function startAuthorizationServer(options: AuthorizationServerOptio
     },
     tokenRequests: (filter) => faults.tokenRequests(filter),
     fault: (fault) => faults.set(fault),
+    tokensLive: (seconds) => {
+      accessTokenTTL = seconds
+    },
     revokeAll: () =>
       memory.forget(['Grant', 'Session', 'RefreshToken', 'AccessToken', 'AuthorizationCode', 'DeviceCode']),
     away,

@@ -8,7 +8,7 @@ import { identityScopes, resourceServer } from './provider-configuration.ts'
  * Teaches the provider `grant_type=password` (RFC 6749 section 4.3). `resource` chooses the access token's API;
  * the refresh token is good for all of them.
  */
-export function registerPasswordGrant(provider: Provider, apis: Api[], accessTokenTTL: number): void {
+export function registerPasswordGrant(provider: Provider, apis: Api[], accessTokenTTL: () => number): void {
   provider.registerGrantType<{ username?: string; password?: string }>(
     'password',
     async (ctx) => {
@@ -38,7 +38,7 @@ export function registerPasswordGrant(provider: Provider, apis: Api[], accessTok
 
       const accessToken = new provider.AccessToken(source)
       if (api && (requested || identity.length < scopes.length)) {
-        accessToken.resourceServer = new provider.ResourceServer(api.resource, resourceServer(api, accessTokenTTL))
+        accessToken.resourceServer = new provider.ResourceServer(api.resource, resourceServer(api, accessTokenTTL()))
         accessToken.scope = grant.getResourceScopeFiltered(api.resource, scopes)
       } else {
         accessToken.scope = identity.join(' ')

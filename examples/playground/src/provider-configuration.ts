@@ -32,7 +32,7 @@ export function resourceServer(api: Api, accessTokenTTL: number): ResourceServer
 
 export interface ProviderOptions {
   apis: Api[]
-  accessTokenTTL: number
+  accessTokenTTL: () => number
   refreshTokenTTL: number
   redirectUris: string[]
   spaOrigins: string[]
@@ -125,7 +125,7 @@ export function providerConfiguration(options: ProviderOptions): Configuration {
         getResourceServerInfo(_ctx, resource) {
           const api = apis.find((api) => api.resource === resource)
           if (!api) throw new errors.InvalidTarget()
-          return resourceServer(api, accessTokenTTL)
+          return resourceServer(api, accessTokenTTL())
         },
       },
     },

@@ -87,7 +87,7 @@ test('after a sign-in every token is a bar; both APIs answer, with the server we
   await press('503')
   await expect.poll(() => page.textContent('#server')).toBe('The server answers 503 to the next 2 requests')
   await page.check('#every')
-  await expect.poll(() => figure('served'), { timeout: 8000 }).toBeGreaterThan(6)
+  await expect.poll(() => figure('served'), { timeout: 20_000 }).toBeGreaterThan(6)
   await page.uncheck('#every')
   await press('Make it well')
   await expect.poll(() => page.textContent('#server')).toBe('The server is well')
@@ -326,16 +326,16 @@ test.each([360, 1280])('nothing sticks out at %d px, and motion that is unwelcom
   await said('the vault refused 3 of 3 thefts')
   expect(await wide()).toBeLessThanOrEqual(width)
   forgive(400, 401)
-  const places = await page.evaluate(async () => {
-    const seen = new Set<string>()
+  const [places, seconds] = await page.evaluate(async () => {
+    const [seen, start] = [new Set<string>(), performance.now()]
     const strip = document.querySelector<HTMLElement>('.strip')
     for (let i = 0; i < 30; i++) {
       seen.add(strip?.style.transform ?? '')
       await new Promise(requestAnimationFrame)
     }
-    return seen.size
+    return [seen.size, (performance.now() - start) / 1000] as const
   })
-  expect(places).toBeLessThanOrEqual(3)
+  expect(places).toBeLessThanOrEqual(3 + seconds) // 30 frames are half a second, or more where the machine is busy
 })
 
 test('who is not the page cannot break the server, and no token leaves it', async () => {

@@ -67,7 +67,7 @@ test.skipIf(!hasScript)('in a terminal keys break the server, and it is left as 
     env: { ...process.env, TERM: 'xterm' },
   })
   let screen = ''
-  child.stdout?.on('data', (chunk) => {
+  child.stdout?.setEncoding('utf8').on('data', (chunk) => {
     screen += chunk
   })
   const press = async (key: string, said: string) => {

@@ -20,10 +20,10 @@ export function runNode(file: URL, args: string[] = [], env: NodeJS.ProcessEnv =
     return { code, stdout: run.stdout, stderr: run.stderr }
   }
   const run: Run = { child, stdout: '', stderr: '', ended: ended() }
-  child.stdout.on('data', (chunk) => {
+  child.stdout.setEncoding('utf8').on('data', (chunk) => {
     run.stdout += chunk
   })
-  child.stderr.on('data', (chunk) => {
+  child.stderr.setEncoding('utf8').on('data', (chunk) => {
     run.stderr += chunk
   })
   child.stdin.end(input)

@@ -2,6 +2,8 @@ import type { SessionSnapshot, WebSessions } from '@keyturn/node'
 
 export interface AppOptions {
   sessions: WebSessions
+  /** Answers what the authorization server posts when somebody has signed out there. */
+  loggedOut: (request: Request) => Promise<Response>
   /** The API that `/me` asks; no other URL sees a token. */
   api: string
   /** The app's own address, where people are after they have signed out. */

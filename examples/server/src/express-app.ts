@@ -3,7 +3,7 @@ import { authenticatedFetch, LoginRequiredError } from '@keyturn/node'
 import express, { type ErrorRequestHandler, type Express, type Response as ExpressResponse } from 'express'
 import { type AppOptions, homePage, troublePage } from './app-options.ts'
 
-export function expressApp({ sessions, api, home }: AppOptions): Express {
+export function expressApp({ sessions, loggedOut, api, home }: AppOptions): Express {
   const app = express().disable('x-powered-by')
 
   app.use((_request, response, next) => {
@@ -37,6 +37,16 @@ export function expressApp({ sessions, api, home }: AppOptions): Express {
 
   app.post('/logout', async (request, response) => {
     send(response, await sessions.logout(request, { postLogoutRedirectUri: home }))
+  })
+
+  const form = 'application/x-www-form-urlencoded'
+  app.post('/logged-out', express.text({ type: form }), async (request, response) => {
+    const told = { method: 'POST', headers: { 'content-type': form }, body: String(request.body) }
+    const answer = await loggedOut(new Request(home, told))
+    response
+      .status(answer.status)
+      .setHeaders(answer.headers)
+      .send(await answer.text())
   })
 
   const failed: ErrorRequestHandler = async (error, request, response, _next) => {

@@ -3,7 +3,7 @@ import { authenticatedFetch, LoginRequiredError } from '@keyturn/node'
 import { Hono } from 'hono'
 import { type AppOptions, homePage, troublePage } from './app-options.ts'
 
-export function honoApp({ sessions, api, home }: AppOptions): Hono {
+export function honoApp({ sessions, loggedOut, api, home }: AppOptions): Hono {
   const app = new Hono()
 
   app.use(async (context, next) => {
@@ -35,6 +35,8 @@ export function honoApp({ sessions, api, home }: AppOptions): Hono {
   })
 
   app.post('/logout', (context) => sessions.logout(context.req.raw, { postLogoutRedirectUri: home }))
+
+  app.post('/logged-out', (context) => loggedOut(context.req.raw))
 
   app.onError(async (error, context) => {
     if (error instanceof LoginRequiredError) return sessions.login(context.req.raw, { appState: '/' })

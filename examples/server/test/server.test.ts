@@ -43,6 +43,15 @@ describe.each(['express', 'hono'] as const)('in %s', (framework) => {
     expect(world.server.log.filter(({ path }) => path === '/token/revocation')).toHaveLength(1)
   })
 
+  test('who signs out at the authorization server is signed out of the app, and nobody else is', async () => {
+    const [visitor, other] = [new Visitor(world.origin), new Visitor(world.origin)]
+    await visitor.signIn('ada')
+    await other.signIn('ada')
+    await visitor.signOutThere(world.server.issuer)
+    await expect.poll(() => visitor.me()).toBe(303)
+    expect(await other.me()).toMatchObject({ sub: 'ada' })
+  })
+
   test('two people who sign in at once are never mixed up', async () => {
     const people = ['ada', 'alan', 'ada', 'alan'].map((username) => ({ username, visitor: new Visitor(world.origin) }))
     await Promise.all(people.map(({ visitor, username }) => visitor.signIn(username)))

@@ -1,4 +1,4 @@
-import { signInOverHttp } from '../../playground/src/sign-in-over-http.ts'
+import { type Cookie, signInOverHttp } from '../../playground/src/sign-in-over-http.ts'
 
 const passwords: Record<string, string> = { ada: 'lovelace', alan: 'turing' }
 
@@ -6,6 +6,8 @@ const passwords: Record<string, string> = { ada: 'lovelace', alan: 'turing' }
 export class Visitor {
   readonly origin: string
   readonly cookies: Map<string, string>
+  /** The authorization server's own, by path and name. */
+  readonly serverCookies: Map<string, Cookie> = new Map()
   /** Every `Set-Cookie` that came, oldest first. */
   readonly received: string[] = []
 
@@ -30,7 +32,14 @@ export class Visitor {
   /** As far as the return to the app: the address of that. */
   async comeBack(username: string, path = '/login'): Promise<string> {
     const { headers } = await this.fetch(path)
-    return signInOverHttp(headers.get('location') ?? '', { username, password: passwords[username] ?? '' })
+    const password = passwords[username] ?? ''
+    return signInOverHttp(headers.get('location') ?? '', { username, password, cookies: this.serverCookies })
+  }
+
+  /** Signs out at the authorization server, which knows the person by its own cookies; the app is not asked. */
+  async signOutThere(issuer: string): Promise<void> {
+    const end = `${issuer}/session/end?client_id=web`
+    await signInOverHttp(end, { username: '', password: '', cookies: this.serverCookies })
   }
 
   /** Signs in, and tells where the app sends the browser then. */

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { createServer, type RequestListener } from 'node:http'
 import { getRequestListener } from '@hono/node-server'
-import { type TokenStore, webSessions } from '@keyturn/node'
+import { backChannelLogout, type TokenStore, webSessions } from '@keyturn/node'
 import { startApi } from '../../api/src/api.ts'
 import { type AuthorizationServer, startAuthorizationServer } from '../../playground/src/authorization-server.ts'
 import type { AppOptions } from '../src/app-options.ts'
@@ -48,6 +48,7 @@ export async function startWorld(): Promise<World> {
     apis: [api.audience],
     accessTokenTTL: 60,
     redirectUris: [`${origin}/callback`, `${origin}/`],
+    backChannelLogoutUri: `${origin}/logged-out`,
   })
   const stop = async () => {
     await Promise.all([server.stop(), api.stop()])
@@ -57,10 +58,9 @@ export async function startWorld(): Promise<World> {
 
 /** One run of the app, in this process. */
 export async function startApp({ origin, port, server, api }: World, framework: Framework, store: TokenStore) {
+  const client = { issuer: server.issuer, clientId: 'web', clientSecret: 'web-secret' }
   const sessions = webSessions({
-    issuer: server.issuer,
-    clientId: 'web',
-    clientSecret: 'web-secret',
+    ...client,
     redirectUri: `${origin}/callback`,
     scope: 'openid profile offline_access api:read',
     store,
@@ -69,7 +69,11 @@ export async function startApp({ origin, port, server, api }: World, framework: 
       throw new Error(message)
     },
   })
-  const app = createServer(listeners[framework]({ sessions, api, home: `${origin}/` })).listen(port, '127.0.0.1')
+  const loggedOut = backChannelLogout({ ...client, onLogout: (who) => sessions.end(who) })
+  const app = createServer(listeners[framework]({ sessions, loggedOut, api, home: `${origin}/` })).listen(
+    port,
+    '127.0.0.1',
+  )
   await once(app, 'listening')
   return {
     async stop() {

@@ -2,7 +2,7 @@ import type { Page } from 'playwright'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
 import { inFirefox, type Person, signIn, startWorld, untilStatus, visit, type World } from './world.ts'
 
-const TIMEOUT = 800
+const TIMEOUT = 2000
 
 let world: World
 let person: Person

@@ -26,12 +26,13 @@ test('importing it in Node and making a flow touches nothing, and keeps no proce
   expect(session).toEqual({ status: 'unknown' })
 })
 
-test('where a server renders there is no address, and so no login that comes back', () => {
+test('where a server renders there is no address, no login that comes back, and nothing that keeps the process alive', () => {
   const cwd = fileURLToPath(new URL('..', import.meta.url))
   const render = `
 const { authorizationCode } = await import('@keyturn/browser')
 const options = { issuer: 'https://as.example', clientId: 'app', redirectUri: 'https://app.example/', onWarning() {} }
-await using auth = authorizationCode(options)
+const auth = authorizationCode(options)
+auth.subscribe(() => {})
 console.log(String(await auth.handleCallback()))
 `
   const output = execFileSync(process.execPath, ['--input-type=module', '--eval', render], { cwd, timeout: 20_000 })

@@ -3,6 +3,7 @@ import { browserUserAgent } from './browser-user-agent.ts'
 import { indexedDBStore } from './indexed-db-store.ts'
 import { sessionTransactions } from './session-transactions.ts'
 
+/** What `authorizationCode` takes in a page. */
 export type BrowserOptions = Omit<AuthorizationCodeOptions, 'userAgent'> &
   Partial<Pick<AuthorizationCodeOptions, 'userAgent'>>
 

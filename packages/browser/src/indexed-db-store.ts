@@ -50,6 +50,7 @@ export function indexedDBStore(): TokenStore {
     watch(key, listener) {
       const channel = new BroadcastChannel(NAME + key)
       channel.onmessage = listener
+      Object(channel).unref?.() // else Node, where a server renders the page, would never end
       return () => channel.close()
     },
   }

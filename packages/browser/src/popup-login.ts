@@ -8,6 +8,7 @@ import {
 } from '@keyturn/core'
 import { openPopup } from './popup-window.ts'
 
+/** What `loginWithPopup` takes besides what `login()` does. */
 export interface PopupLoginOptions extends LoginOptions {
   /** Ends the login, closes its window, and rejects with the signal's own reason. Default: none. */
   signal?: AbortSignal | undefined

@@ -1,5 +1,6 @@
 import { OAuthError, type TokenManager } from '@keyturn/core'
 
+/** How long nobody may be there. */
 export interface IdleOptions {
   /** Milliseconds after which the session ends where nobody points, types, scrolls or comes back, in any tab. */
   after: number

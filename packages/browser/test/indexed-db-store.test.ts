@@ -35,9 +35,9 @@ test('a change in one tab is told to the others, to each for the record that it 
   const stops = [store.watch?.('alice', alice), store.watch?.('bob', bob)]
   await tab.tell('watch', 'alice')
   await tab.tell('replace', 'alice', undefined, record(1))
-  await vi.waitFor(() => expect(alice).toHaveBeenCalledTimes(1))
+  await vi.waitFor(() => expect(alice).toHaveBeenCalledTimes(1), 5_000)
   await store.replace('alice', 1, record(2))
-  await vi.waitFor(async () => expect(await tab.tell('changes')).toBe(2))
+  await vi.waitFor(async () => expect(await tab.tell('changes')).toBe(2), 5_000)
   expect(bob).not.toHaveBeenCalled()
   for (const stop of stops) stop?.()
 })
@@ -48,7 +48,7 @@ test('what was told can be read', async () => {
   const stop = store.watch?.('alice', async () => seen.push((await store.get('alice'))?.version))
   for (let version = 1; version <= 10; version++) {
     await tab.tell('replace', 'alice', version - 1 || undefined, record(version))
-    await vi.waitFor(() => expect(seen.at(-1)).toBe(version))
+    await vi.waitFor(() => expect(seen.at(-1)).toBe(version), 5_000)
   }
   stop?.()
 })
@@ -59,7 +59,7 @@ test('a store that is not watched any more can be watched again', async () => {
   const listener = vi.fn()
   const stop = store.watch?.('alice', listener)
   await tab.tell('replace', 'alice', undefined, record(1))
-  await vi.waitFor(() => expect(listener).toHaveBeenCalled())
+  await vi.waitFor(() => expect(listener).toHaveBeenCalled(), 5_000)
   stop?.()
 })
 
@@ -71,7 +71,7 @@ test('to stop twice stops nobody else', async () => {
   const stopOther = store.watch?.('alice', listener)
   stop?.()
   await store.replace('alice', undefined, record(1))
-  await vi.waitFor(() => expect(listener).toHaveBeenCalled())
+  await vi.waitFor(() => expect(listener).toHaveBeenCalled(), 5_000)
   stopOther?.()
 })
 
@@ -82,7 +82,7 @@ test('a refused write tells nobody', async () => {
   const stop = store.watch?.('alice', listener)
   expect(await store.replace('alice', undefined, record(2))).toBe(false)
   expect(await store.replace('alice', 1, record(3))).toBe(true)
-  await vi.waitFor(() => expect(listener).toHaveBeenCalledTimes(1))
+  await vi.waitFor(() => expect(listener).toHaveBeenCalledTimes(1), 5_000)
   stop?.()
 })
 

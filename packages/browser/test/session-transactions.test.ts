@@ -5,6 +5,7 @@ const forget = () => sessionStorage.clear()
 beforeEach(forget)
 afterEach(() => {
   vi.useRealTimers()
+  vi.restoreAllMocks()
   forget()
 })
 
@@ -28,6 +29,50 @@ test('a login is remembered as it was, and taken once', () => {
   void transactions.put('state', given)
   expect(transactions.take('state')).toEqual(given)
   expect(transactions.take('state')).toBeUndefined()
+  expect(transactions.pending()).toBe(false)
+  transactions.settle?.('state')
+  expect(sessionStorage.length).toBe(0)
+})
+
+test('what was taken is told to the next page of the tab, once, without its verifier; nothing is to the page that took it', () => {
+  const transactions = sessionTransactions()
+  const given = transaction()
+  for (const state of ['mine-1', 'other-1']) void transactions.put(state, given)
+  for (const state of ['mine-1', 'other-1']) void transactions.take(state)
+  expect(JSON.stringify(sessionStorage)).not.toContain(given.codeVerifier)
+  expect([transactions.interrupted?.('mine-'), sessionTransactions().interrupted?.('mine-')]).toEqual([
+    undefined,
+    undefined,
+  ])
+  vi.spyOn(performance, 'timeOrigin', 'get').mockReturnValue(performance.timeOrigin + 1)
+  const next = sessionTransactions()
+  expect(next.take('mine-1')).toBeUndefined()
+  expect(next.interrupted?.('mine-')).toMatchObject({ appState: given.appState, createdAt: given.createdAt })
+  expect(next.interrupted?.('mine-')).toBeUndefined()
+  expect(sessionStorage.length).toBe(1)
+})
+
+test('of what was taken nothing is told after the next login has begun', () => {
+  const transactions = sessionTransactions()
+  void transactions.put('first', transaction())
+  void transactions.take('first')
+  void transactions.put('second', transaction())
+  vi.spyOn(performance, 'timeOrigin', 'get').mockReturnValue(performance.timeOrigin + 1)
+  expect(sessionTransactions().interrupted?.('')).toBeUndefined()
+  expect(sessionTransactions().take('second')).toMatchObject({ codeVerifier: 'verifier' })
+})
+
+test('of what was taken nothing is told when it has settled, is damaged, or is older than a login may be', () => {
+  const [transactions, ages] = [sessionTransactions(), 24 * HOUR]
+  void transactions.put('settled', transaction())
+  void transactions.take('settled')
+  transactions.settle?.('settled')
+  for (const state of ['damaged', 'old']) void transactions.put(state, transaction())
+  for (const state of ['damaged', 'old']) void transactions.take(state)
+  sessionStorage.setItem(keyOf('damaged'), '{"codeVerifier":')
+  sessionStorage.setItem(keyOf('old'), JSON.stringify({ ...transaction(), createdAt: Date.now() - ages }))
+  vi.spyOn(performance, 'timeOrigin', 'get').mockReturnValue(performance.timeOrigin + 1)
+  expect(sessionTransactions().interrupted?.('')).toBeUndefined()
   expect(sessionStorage.length).toBe(0)
 })
 
@@ -56,11 +101,11 @@ test('a login is pending from its start until it is taken', () => {
   expect(transactions.pending()).toBe(false)
 })
 
-test('a login is forgotten after an hour', () => {
+test('a login is forgotten after two hours', () => {
   vi.useFakeTimers({ toFake: ['Date'] })
   const transactions = sessionTransactions()
   void transactions.put('state', transaction())
-  vi.setSystemTime(Date.now() + HOUR - 1)
+  vi.setSystemTime(Date.now() + 2 * HOUR - 1)
   expect(transactions.pending()).toBe(true)
   vi.setSystemTime(Date.now() + 1)
   expect(transactions.pending()).toBe(false)
@@ -69,7 +114,7 @@ test('a login is forgotten after an hour', () => {
 
 test('a login from the future, before the clock was set back, has an end too', () => {
   const transactions = sessionTransactions()
-  void transactions.put('state', transaction({ createdAt: Date.now() + 2 * HOUR }))
+  void transactions.put('state', transaction({ createdAt: Date.now() + 3 * HOUR }))
   expect(transactions.pending()).toBe(false)
   expect(transactions.take('state')).toBeUndefined()
 })

@@ -27,7 +27,7 @@ const is = (tab: Tab, outcome: string) =>
 
 /** Where its own lease has ended it is the clock that tells; this one had a longer one, and hears of it a moment after it thawed. */
 const knowsThatItIsOver = (tab: Tab) =>
-  vi.waitFor(async () => expect(await tab.tell('state')).toEqual({ outcome: 'inside', valid: false }))
+  vi.waitFor(async () => expect(await tab.tell('state')).toEqual({ outcome: 'inside', valid: false }), 5_000)
 
 async function entered(duration = LEASE) {
   const start = performance.now()
@@ -56,7 +56,7 @@ test('a tab that is closed frees its lock at once', async () => {
 })
 
 test('a tab that never lets go gives way after its lease, and knows', async () => {
-  const tab = await holding(LEASE)
+  const tab = await holding(3 * LEASE) // of which some is over when it is asked
   expect(await tab.tell('state')).toEqual({ outcome: 'inside', valid: true })
   const { after, valid } = await entered(LONG) // so that it is not this tab that passes it over
   expect(valid).toBe(true)
@@ -74,7 +74,7 @@ test.runIf(hasDebugger)(
     const { after, valid } = await entered()
     expect(valid).toBe(true)
     expect(after).toBeGreaterThan(LEASE - 50)
-    expect(after).toBeLessThan(4 * LEASE)
+    expect(after).toBeLessThan(LONG / 2)
     await tab.thaw()
     await knowsThatItIsOver(tab)
     await tab.tell('letGo')
@@ -91,14 +91,14 @@ test.runIf(hasDebugger)(
     await vi.waitFor(async () => {
       const { pending } = await navigator.locks.query()
       expect(pending?.some(({ name }) => name?.includes(key))).toBe(true)
-    })
+    }, 5_000)
     await frozen.freeze()
     await holder.tell('letGo')
     const { after } = await entered()
-    expect(after).toBeLessThan(6 * LEASE)
+    expect(after).toBeLessThan(LONG / 2)
     await frozen.thaw()
     await frozen.tell('letGo')
-    await vi.waitFor(async () => expect((await frozen.tell('state')).outcome).toMatch(/^(done|StoreError: .*)$/))
+    await vi.waitFor(async () => expect((await frozen.tell('state')).outcome).toMatch(/^(done|StoreError: .*)$/), 5_000)
   },
 )
 
@@ -113,7 +113,9 @@ test.runIf(hasDebugger)('of many tabs that pass over the same holder, one at a t
   }
   const served = new Set<Tab>()
   while (served.size < waiting.length) {
-    await vi.waitFor(async () => expect((await valid()).some((tab) => !served.has(tab))).toBe(true), { timeout: 6000 })
+    await vi.waitFor(async () => expect((await valid()).some((tab) => !served.has(tab))).toBe(true), {
+      timeout: 10_000,
+    })
     await pause(50)
     const [turn, ...others] = await valid()
     expect(others).toEqual([])
@@ -128,8 +130,9 @@ test.runIf(hasDebugger)('of many tabs that pass over the same holder, one at a t
 test('a lock that is taken in turn, by many tabs or by one, is not mistaken for one that never comes back', async () => {
   const tabs = await Promise.all([openTab(), openTab()])
   const turns = tabs.map((tab) => tab.tell('takeTurns', key, 30, 50, LEASE))
-  await vi.waitFor(async () => expect((await navigator.locks.query()).pending?.length).toBeGreaterThan(10))
-  expect((await entered(LEASE / 4)).after).toBeGreaterThan(LEASE / 4)
+  await vi.waitFor(async () => expect((await navigator.locks.query()).pending?.length).toBeGreaterThan(30), 5_000)
+  // So long that no turn of theirs takes as long, on a busy machine either; all of them together take longer.
+  expect((await entered(LEASE)).after).toBeGreaterThan(LEASE)
   expect((await Promise.all(turns)).flat()).toEqual(Array.from({ length: 60 }, () => true))
 })
 

@@ -10,6 +10,7 @@ export interface Api extends Wanted {
   url: string
 }
 
+/** Where a token may go: URLs, each with the token that it wants where that is not the source's own. */
 export type Apis = string | Api | readonly (string | Api)[]
 
 /** One API. */
@@ -47,8 +48,9 @@ function hidesDots(path: string): boolean {
 
 function routeTo(api: string | Api): ApiRoute {
   const { url, ...wanted } = typeof api === 'string' ? { url: api } : (api ?? {})
-  const parsed = secureUrl(`${url && absoluteUrl(url)}`)
-  if (parsed.search || parsed.hash) throw unusable()
+  const parsed = secureUrl(`${url && absoluteUrl(url)}`, 'apis')
+  // No pattern covers anything: with one a token would silently go nowhere.
+  if (/\*|\?./.test(parsed.href)) throw unusable()
   return {
     base: parsed.href.replace(/[?#/]+$/, ''),
     isOrigin: parsed.pathname === '/',
@@ -58,7 +60,7 @@ function routeTo(api: string | Api): ApiRoute {
 
 const unusable = () =>
   new OAuthError('invalid-options', 'apis is no list of URLs', {
-    fix: 'Set apis to the URLs that may see a token, without query and fragment.',
+    fix: 'Set apis to the URLs that may see a token, without query and asterisk.',
   })
 
 /** The URL as fetch would understand it, in a page or a worker also a relative one. */

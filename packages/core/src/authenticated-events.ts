@@ -6,6 +6,7 @@ import { type EventConnection, type EventRequest, openEvents } from './event-con
 import { EventStreamParser, type ServerSentEvent } from './event-stream.ts'
 import { ACCEPTED_AFTER, type Disconnection, mayPass, pause, reconnectionDelay } from './reconnection.ts'
 
+/** What `authenticatedEvents` takes. */
 export interface AuthenticatedEventsOptions extends EventRequest {
   /** Where to begin: the `lastEventId` of an event that came earlier. Default: where the server does. */
   lastEventId?: string | undefined

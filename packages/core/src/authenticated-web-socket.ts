@@ -15,6 +15,7 @@ export interface AuthenticatedWebSocketEvents {
   close: Event & { readonly error: OAuthError | undefined }
 }
 
+/** A WebSocket (RFC 6455) that goes on through reconnections, each with a token of its own. */
 export interface AuthenticatedWebSocket {
   /** Without a token. */
   readonly url: string

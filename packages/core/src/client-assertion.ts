@@ -12,6 +12,7 @@ export interface ClientAssertionOptions {
   audience?: 'issuer' | 'token_endpoint' | undefined
 }
 
+/** What `privateKeyJwt` takes besides the key (RFC 7523 section 2.2). */
 export interface PrivateKeyJwtOptions extends ClientAssertionOptions {
   /** Which of the client's keys it is, where the key itself does not say. */
   kid?: string | undefined

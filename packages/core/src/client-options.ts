@@ -11,6 +11,7 @@ export interface ClientOptions {
   metadata?: Partial<AuthorizationServer> | undefined
   /** `false`: `metadata` alone is used, nothing is fetched. */
   discovery?: false | undefined
+  /** Who the client is at the authorization server (RFC 6749 section 2.2). */
   clientId: string
   /** Asked for at every request where it is a function, so that it can change while the program runs. */
   clientSecret?: string | (() => string | Promise<string>) | undefined

@@ -54,13 +54,13 @@ export class Client {
   constructor(options: ClientOptions) {
     const { issuer, clientId, clientSecret, timeout = 10_000 } = options
     const { clientAuthentication = clientSecret === undefined ? 'none' : 'secret' } = options
+    const isNamed = typeof clientId === 'string' && clientId !== ''
+    const wrong = isNamed ? !(timeout > 0 && timeout <= DAY) && 'timeout' : 'clientId'
+    if (wrong) throw new OAuthError('invalid-options', `${wrong} cannot be used`, { fix: `Set ${wrong}.` })
     this.#options = options
-    this.issuer = secureUrl(issuer, options.allowInsecureRequests) && issuer
+    this.issuer = secureUrl(issuer, 'issuer', options.allowInsecureRequests) && issuer
     this.clientId = clientId
     this.timeout = timeout
-    const isNamed = typeof clientId === 'string' && clientId !== ''
-    const wrong = isNamed ? (timeout > 0 && timeout <= DAY ? undefined : 'timeout') : 'clientId'
-    if (wrong) throw new OAuthError('invalid-options', `${wrong} cannot be used`, { fix: `Set ${wrong}.` })
     if (typeof clientAuthentication === 'function') this.#authenticate = clientAuthentication
     else if (clientAuthentication !== 'none') {
       throw new OAuthError('invalid-options', 'A page can keep no secret', {
@@ -94,7 +94,7 @@ export class Client {
     const url = named(server)
     // Who is far away does not say what to send to a service of this machine; the app may.
     const mayBeLocal = !/^https:/i.test(this.issuer) || url === named(metadata ?? {})
-    return url ? secureUrl(url, allowInsecureRequests, mayBeLocal) : undefined
+    return url ? secureUrl(url, name, allowInsecureRequests, mayBeLocal) : undefined
   }
 
   /** The same, where nothing can be done without it. */
@@ -235,7 +235,7 @@ export class Client {
   async #discover(): Promise<AuthorizationServer> {
     const { issuer, metadata, discovery, allowInsecureRequests } = this.#options
     const get = (url: string, redirect: 'manual' | 'follow') =>
-      this.send(secureUrl(url, allowInsecureRequests), { redirect })
+      this.send(secureUrl(url, 'issuer', allowInsecureRequests), { redirect })
     // Redirects, and the second address, take their time too: nobody waits for each of them in turn.
     const found =
       discovery === false ? { issuer } : await this.inTime(() => discover(issuer, get), 'No metadata', 3 * this.timeout)

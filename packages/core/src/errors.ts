@@ -68,8 +68,11 @@ export interface OAuthErrorDetails {
 /** Every rejection of this SDK is one of these; `code` tells which, `fix` what to change. It never carries a secret. */
 export class OAuthError extends Error {
   override name = 'OAuthError'
+  /** Which error it is; docs/errors.md has the story of each. */
   declare readonly code: OAuthErrorCode
+  /** Whether trying again later can work, with nothing changed. */
   declare readonly retryable: boolean
+  /** One sentence: what to change, where that is known. */
   declare readonly fix?: string | undefined
 
   /** All details but the cause become members. */

@@ -1,7 +1,8 @@
 import type { Client } from './client.ts'
 import { TokenUnavailableError } from './errors.ts'
 import { ours } from './renewal-errors.ts'
-import { isSendable, lifetimeOf } from './token-response.ts'
+import { isSendable } from './session-record.ts'
+import { lifetimeOf } from './token-response.ts'
 import type { Issued, TokenSet } from './token-set.ts'
 import type { AccessTokenRequest } from './token-source.ts'
 

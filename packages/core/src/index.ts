@@ -37,12 +37,8 @@ export {
   TokenUnavailableError,
 } from './errors.ts'
 export type { Grant, TokenRequest } from './grant.ts'
-export {
-  AuthorizationCodeFlow,
-  type AuthorizationCodeOptions,
-  authorizationCode,
-  type LoginRoute,
-} from './grants/authorization-code.ts'
+export { AuthorizationCodeFlow, authorizationCode } from './grants/authorization-code.ts'
+export type { AuthorizationCodeOptions, LoginRoute } from './grants/authorization-code-options.ts'
 export {
   type ClientCredentialsManager,
   type ClientCredentialsOptions,
@@ -88,14 +84,15 @@ export type { Revocation, RevocationContext, RevocationOutbox, Revocations } fro
 export { revocationOutbox } from './revocation-outbox.ts'
 export { secureUrl } from './secure-url.ts'
 export { type FetchedKeySet, type KeyUse, ServerKeys } from './server-keys.ts'
-export type {
-  Failure,
-  SessionEnd,
-  SessionRecord,
-  SignOut,
-  StoredKey,
-  StoredToken,
-  TimelineEvent,
+export {
+  type Failure,
+  nextVersion,
+  type SessionEnd,
+  type SessionRecord,
+  type SignOut,
+  type StoredKey,
+  type StoredToken,
+  type TimelineEvent,
 } from './session-record.ts'
 export type { SessionSnapshot } from './session-snapshot.ts'
 export type { PrivateJwk, SigningAlgorithm, SigningKeyMaterial } from './signing-key.ts'

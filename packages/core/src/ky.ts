@@ -3,6 +3,7 @@ import { authenticatedFetch } from './authenticated-fetch.ts'
 import type { AuthenticatedFetchOptions } from './token-fetch.ts'
 import type { TokenSource } from './token-source.ts'
 
+/** What `authenticatedKy` takes: options of ky, and those of `authenticatedFetch`. */
 export interface AuthenticatedKyOptions extends Omit<Options, 'fetch'>, AuthenticatedFetchOptions {}
 
 /**

@@ -24,10 +24,10 @@ export class Listeners {
     for (const subscription of this.#subscriptions) queueMicrotask(() => this.#call(subscription))
   }
 
-  #call(subscription: { listener: () => void }): void {
+  async #call(subscription: { listener: () => unknown }): Promise<void> {
     if (!this.#subscriptions.has(subscription)) return
     try {
-      subscription.listener()
+      await subscription.listener() // an async one rejects, and nobody else would handle that
     } catch (error) {
       this.#failed(`A listener failed: ${Object(error).message}`)
     }

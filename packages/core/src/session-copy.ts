@@ -159,21 +159,23 @@ export class SessionCopy {
     const { intent } = this
     for (let tries = 0; tries < 10; tries++) {
       const { initial } = await this.identity()
-      const { record, unsaved, store } = this
+      const { unsaved, store } = this
       const read = () => this.#storage('read', (key) => store?.get(key)).catch((error) => this.#notSaved(error))
       const found: unknown = unsaved === 'replacement' ? await read() : undefined
       const before = parseRecord(found) ?? (this.#owned ? undefined : initial) // which may be long spent
       // Something else may have been asked for meanwhile: nobody acts on this before the store knows of that.
       if (intent !== this.intent) return this.saved.then(() => before)
+      const { record } = this // only now: a renewal from memory may not have waited for what was read
       if (!record || !this.unsaved) return before
       // Somebody signed in while this could not be written, or it was, and siblings have gone on from there.
       const isKnown = [undefined, record.startedAt, this.#startedAt].includes(before?.startedAt)
       const isBegun = !isKnown && !before?.ended
       const isLater = this.#tried > 0 && Number(before?.version) >= this.#tried
       const isOver = this.#late && (isBegun ? this.#owned || isLater : isLater && isContinued(record, before))
-      const next =
-        unsaved === 'replacement' ? { ...record, seed: initial?.seed, version: versionOf(found) ?? 0 } : record
-      const written = !isOver && (await this.write(next))
+      // An end is that of what it is written over: whose own write nobody has answered knows by that.
+      const { startedAt } = (record.ended && before) || record
+      const instead = { ...record, startedAt, seed: initial?.seed, version: versionOf(found) ?? 0 }
+      const written = !isOver && (await this.write(unsaved === 'replacement' ? instead : record))
       if (isOver) this.unsaved = undefined
       if (written && this.unsaved) return before
       // Somebody else may have written meanwhile, and not have been heard.

@@ -203,7 +203,7 @@ function kept(all: object, isSound: (value: Record<string, unknown>) => boolean)
 function isStoredToken(token: Record<string, unknown>): boolean {
   const { accessToken, tokenType, issuedAt, expiresAt, authorizationDetails } = token
   if (authorizationDetails !== undefined && !detailsIn(authorizationDetails)) return false
-  if (!isText(accessToken) || (tokenType !== 'Bearer' && tokenType !== 'DPoP')) return false
+  if (!isSendable(accessToken) || (tokenType !== 'Bearer' && tokenType !== 'DPoP')) return false
   return isTime(issuedAt) && isTime(expiresAt) && expiresAt > issuedAt && expiresAt - issuedAt <= MAX_LIFETIME
 }
 
@@ -217,6 +217,11 @@ function isTimelineEvent(value: unknown): boolean {
 
 function isObject(value: unknown): value is object {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** Whether it is a token that a header can carry (RFC 6749 appendix A.12). */
+export function isSendable(token: unknown): token is string {
+  return typeof token === 'string' && /^[ -~]+$/.test(token)
 }
 
 function isText(value: unknown): boolean {

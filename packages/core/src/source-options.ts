@@ -1,3 +1,5 @@
+// Every source has Symbol.asyncDispose, which a program's own `lib` may not name.
+/// <reference lib="esnext.disposable" preserve="true" />
 import type { Client } from './client.ts'
 import type { ClientOptions } from './client-options.ts'
 import { OAuthError } from './errors.ts'

@@ -17,11 +17,13 @@ export interface StepUpRequest {
   login(): StepUpLogin
 }
 
+/** What the login has to ask for, and what comes back from it. */
 export interface StepUpLogin extends LoginOptions {
   /** Plain data: the challenge, and the URL that was asked for. */
   appState: { challenge: Challenge; url: string }
 }
 
+/** How a person is asked for more. */
 export interface StepUpOptions {
   /**
    * Has the person agree and log in: offers it, waits for their click, and gives `login()` to `loginWithPopup()`, or to

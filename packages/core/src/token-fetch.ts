@@ -3,6 +3,7 @@ import { unlessAborted } from './deadline.ts'
 import { LoginRequiredError, OAuthError } from './errors.ts'
 import type { AccessTokenRequest, TokenSource } from './token-source.ts'
 
+/** What `authenticatedFetch` takes. */
 export interface AuthenticatedFetchOptions {
   /** Required: where a token may go, and which. Everything else is fetched without one. */
   apis: Apis
@@ -187,7 +188,8 @@ export function tokenFetch(
   }
 }
 
-const answered = (answer: string | Answer): Answer => (typeof answer === 'string' ? { accessToken: answer } : answer)
+const answered = (answer: string | Answer): Answer =>
+  typeof answer === 'string' ? { accessToken: answer } : Object(answer)
 
 /** What is sent, as a Request and what only the fetch underneath knows of it. */
 export function prepare(input: Request | URL, init?: RequestInit): Pick<Hop, 'target' | 'init'> {
@@ -216,6 +218,7 @@ function signedInTo(source: TokenSource): unknown {
 /** Those that carry a token, its own or as `Bearer` (RFC 6750 section 2.1), laid over `others`. */
 export function headersOf(accessToken: string, own?: Record<string, string>, others?: Headers): Headers {
   try {
+    if (!accessToken) throw accessToken // a source of the app's own may have none
     const all = new Headers(others)
     all.set('authorization', `Bearer ${accessToken}`)
     if (own) for (const [name, value] of Object.entries(own)) all.set(name, value)

@@ -1,3 +1,5 @@
+import { isSendable } from './session-record.ts'
+
 const DEFAULT_LIFETIME = 300
 const MAX_LIFETIME = 365 * 86_400
 
@@ -14,11 +16,6 @@ export function refreshTokenExpiresAt(
 ): number | undefined {
   const seconds = Number(json?.refresh_expires_in ?? json?.refresh_token_expires_in)
   return seconds > 0 && seconds < MAX_LIFETIME ? now + seconds * 1000 : undefined
-}
-
-/** Whether it is a token that a header can carry (RFC 6749 appendix A.12). */
-export function isSendable(token: unknown): token is string {
-  return typeof token === 'string' && /^[ -~]+$/.test(token)
 }
 
 const TEXTS = /^((access|refresh|id)_token|(issued_|)token_type)$/

@@ -40,8 +40,11 @@ export interface Claims {
 export interface IssuedTokenSet<C extends Claims = Claims> {
   readonly accessToken: string
   readonly tokenType: 'Bearer' | 'DPoP'
+  /** When the request for it was sent, epoch milliseconds of this machine's clock. */
   readonly issuedAt: number
+  /** When it stops being valid, epoch milliseconds of this machine's clock. */
   readonly expiresAt: number
+  /** The scope as granted; where the server says nothing, the scope that was asked for. */
   readonly scope?: string | undefined
   /** What the server says was granted (RFC 9396 section 7). */
   readonly authorizationDetails?: readonly AuthorizationDetail[] | undefined
@@ -51,5 +54,6 @@ export interface IssuedTokenSet<C extends Claims = Claims> {
    */
   readonly refreshTokenExpiresAt?: number | undefined
   readonly idToken?: string | undefined
+  /** The validated claims of the ID token (OpenID Connect Core section 2). */
   readonly claims?: C | undefined
 }

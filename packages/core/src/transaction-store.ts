@@ -17,16 +17,23 @@ export interface TransactionStore {
   put(state: string, transaction: Transaction): void | Promise<void>
   /** Gives it and forgets it, at once: a transaction is used once. */
   take(state: string): Transaction | undefined | Promise<Transaction | undefined>
-  /** Whether any login is under way that is not older than an hour. */
+  /** What was taken has come to its end: the person is signed in, or the server has said why not. */
+  settle?(state: string): void
+  /**
+   * What was taken, under a `state` that starts like this, by a page that is gone, and has not settled. Gives it and
+   * forgets it, as `put` does.
+   */
+  interrupted?(start: string): Pick<Transaction, 'appState' | 'createdAt'> | undefined
+  /** Whether any login is under way that is not older than two hours. */
   pending(): boolean | Promise<boolean>
 }
 
-/** Whether what was found is a whole login that began within the last hour; a clock may have been set back since. */
+/** Whether what was found is a whole login that began within the last two hours: a clock may jump by one meanwhile, either way. */
 export function isUnderWay(found: unknown): found is Transaction {
   const { codeVerifier, issuer, redirectUri, createdAt } = Object(found)
   const texts = [codeVerifier, issuer, redirectUri]
   if (!texts.every((text) => text && typeof text === 'string') || typeof createdAt !== 'number') return false
-  return Math.abs(Date.now() - createdAt) < 3_600_000
+  return Math.abs(Date.now() - createdAt) < 7_200_000
 }
 
 /** Transactions of this process or page only. */

@@ -32,12 +32,14 @@ const refusal = (challenge?: string) => () =>
   })
 const fine = () => new Response('fine')
 
-test('apis is required, and a URL in it is https or loopback without anything after its path', () => {
+test('apis is required, and a URL in it is https or loopback without anything after its path, and no pattern', () => {
   const source = new CountingSource()
   const wrong = [undefined, null, [], '', 'api.example', '/orders', 'http://api.example/', 'https://u:p@api.example/']
   const more = [
     'https://api.example/?x=1',
     'https://api.example/#x',
+    'https://*.example/',
+    'https://api.example/orders/*',
     'javascript:alert(1)',
     'https://',
     '*',

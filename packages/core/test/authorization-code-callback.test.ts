@@ -290,7 +290,7 @@ test('a query that begins with a question mark of its own stays as it was', asyn
   expect(app.page.url).toBe(`${REDIRECT_URI}??=`)
 })
 
-test('logins that never came back are forgotten after an hour, those of the last one are not', () => {
+test('logins that never came back are forgotten after two hours, those of the last two are not', () => {
   vi.useFakeTimers({ toFake: ['Date'] })
   const transactions = memoryTransactions()
   const begin = (state: string) => {
@@ -298,7 +298,7 @@ test('logins that never came back are forgotten after an hour, those of the last
     void transactions.put(state, { ...login, createdAt: Date.now() })
   }
   begin('abandoned')
-  vi.advanceTimersByTime(3_500_000)
+  vi.advanceTimersByTime(7_100_000)
   begin('recent')
   vi.advanceTimersByTime(200_000)
   begin('new')

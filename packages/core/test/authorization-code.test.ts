@@ -96,6 +96,17 @@ test('extra parameters do not take the place of those of the token request eithe
   expect(body?.get('audience')).toBe('a')
 })
 
+test('what an app has left undefined among the extra parameters is not sent as the text "undefined"', async () => {
+  const app = startApp({ parameters: { audience: undefined as never, tenant: 't' } })
+  await app.auth.login({ parameters: { ui_locales: undefined as never, tenant: undefined as never } })
+  const { searchParams } = new URL(app.page.lastVisited)
+  for (const name of ['audience', 'ui_locales', 'tenant']) expect(searchParams.has(name), name).toBe(false)
+  app.page.url = app.server.authorize(app.page.lastVisited)
+  await app.auth.handleCallback()
+  const body = app.server.tokenRequests[0]
+  expect([body?.get('audience'), body?.get('tenant')]).toEqual([null, 't'])
+})
+
 test('the query of the authorization endpoint is kept', async () => {
   const { auth, page, server } = startApp()
   server.metadata = { authorization_endpoint: `${ISSUER}/authorize?tenant=t1` }

@@ -1,4 +1,10 @@
-import { InvalidCallbackError, memoryTransactions } from '@keyturn/core'
+import {
+  InvalidCallbackError,
+  memoryStore,
+  memoryTransactions,
+  type Transaction,
+  type TransactionStore,
+} from '@keyturn/core'
 import { expect, test } from 'vitest'
 import { type App, comeBack, FakePage, REDIRECT_URI, rejection, startApp } from './sign-in-server.ts'
 
@@ -26,7 +32,112 @@ test('reload: before the answer is handled nothing is lost, after it nothing is 
   expect(first.server.tokenRequests).toHaveLength(1)
 })
 
-test('reload in the middle: the address is clean already, so nothing is redeemed twice and nothing hangs', async () => {
+/** A tab, in which one page comes after another, each with the same storage, and what it remembers of logins. */
+function tab() {
+  const underWay = memoryTransactions()
+  const taken = new Map<string, Transaction & { page: object }>()
+  const load = (): TransactionStore => {
+    const page = {}
+    return {
+      ...underWay,
+      inMemory: false,
+      async take(state) {
+        const transaction = await underWay.take(state)
+        if (transaction) taken.set(state, { ...transaction, page })
+        return transaction
+      },
+      settle: (state) => void taken.delete(state),
+      interrupted(start) {
+        const [state = '', found] = [...taken].find(([key, one]) => key.startsWith(start) && one.page !== page) ?? []
+        taken.delete(state)
+        return found
+      },
+    }
+  }
+  const store = memoryStore()
+  const first = startApp({ transactions: load(), store })
+  const next = (): App => ({
+    ...startApp({ transactions: load(), store, userAgent: first.page, fetch: first.server.fetch }),
+    page: first.page,
+    server: first.server,
+  })
+  return { first, next, taken }
+}
+
+/** The page is left while its code is redeemed: nobody hears what the server answers. */
+async function leave({ auth, server }: App): Promise<void> {
+  const { idToken } = server
+  const sent = server.tokenRequests.length
+  server.idToken = () => new Promise<never>(() => {})
+  void auth.handleCallback().catch(() => {}) // of the page that is gone
+  await expect.poll(() => server.tokenRequests.length).toBe(sent + 1)
+  server.idToken = idToken
+}
+
+test('reload in the middle, where the tab remembers it: the next page learns once that it is to start again, and where', async () => {
+  const { first, next } = tab()
+  await comeBack(first, {}, { deep: 'link' })
+  await leave(first)
+  const { auth } = next()
+  const failed = { ...spent, appState: { deep: 'link' }, message: expect.stringContaining('its page was left') }
+  expect(await rejection(auth.handleCallback())).toMatchObject(failed)
+  expect(await rejection(auth.handleCallback())).toMatchObject(failed)
+  expect(auth.session.status).toBe('signedOut')
+  expect(await next().auth.handleCallback()).toBeUndefined()
+})
+
+test('reload at the end: who has signed in by then comes back from their login', async () => {
+  const { first, next, taken } = tab()
+  await comeBack(first, {}, 'deep')
+  const under = [...taken]
+  const returned = first.auth.handleCallback()
+  await expect.poll(() => taken.size).toBe(1)
+  under.push(...taken)
+  await returned
+  for (const [state, transaction] of under) taken.set(state, transaction)
+  expect(await next().auth.handleCallback()).toEqual({ appState: 'deep' })
+  expect(first.server.tokenRequests).toHaveLength(1)
+})
+
+test('reload in the middle of a second login: the session of before is not taken for its outcome', async () => {
+  const { first, next } = tab()
+  await comeBack(first)
+  await first.auth.handleCallback()
+  const second = next()
+  await comeBack(second, {}, 'more')
+  await leave(second)
+  const third = next()
+  expect(await rejection(third.auth.handleCallback())).toMatchObject({ ...spent, appState: 'more' })
+  expect(third.auth.session.status).toBe('signedIn')
+})
+
+test('what the server has refused is not told of twice; what failed on its way is, for so ends a page that is left, too', async () => {
+  const { first, next } = tab()
+  await comeBack(first, { error: 'access_denied' }, 'deep')
+  expect(await rejection(first.auth.handleCallback())).toMatchObject({ error: 'access_denied', appState: 'deep' })
+  const second = next()
+  expect(await second.auth.handleCallback()).toBeUndefined()
+  await comeBack(second, {}, 'deep')
+  second.server.tokenResponse = () => Response.error()
+  expect(await rejection(second.auth.handleCallback())).toMatchObject({ code: 'exchange-failed', appState: 'deep' })
+  expect(await rejection(next().auth.handleCallback())).toMatchObject({ ...spent, appState: 'deep' })
+  expect(await next().auth.handleCallback()).toBeUndefined()
+})
+
+test('a page that cannot remember logins is no page that was left', async () => {
+  const { auth } = startApp({
+    transactions: {
+      ...memoryTransactions(),
+      interrupted() {
+        throw new Error('blocked')
+      },
+    },
+  })
+  expect(await auth.handleCallback()).toBeUndefined()
+  expect(auth.session.status).toBe('signedOut')
+})
+
+test('reload in the middle, where nothing remembers it: nothing is redeemed twice and nothing hangs', async () => {
   const { first, load } = pages()
   await comeBack(first, {}, 'deep')
   void first.auth.handleCallback()

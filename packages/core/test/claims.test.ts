@@ -100,7 +100,7 @@ test.each<[string, Validate, string?]>([
   ],
   ['that the validator never comes to an end with', () => new Promise(() => {}), 'timeout'],
 ])('claims %s are no sign-in, and nothing is stored', async (_, validate, code = 'invalid-response') => {
-  const { auth, signIn, writes } = start(validate, code === 'timeout' ? 100 : 10_000)
+  const { auth, signIn, writes } = start(validate, code === 'timeout' ? 500 : 10_000)
   const error = await rejection(signIn())
   expect(error).toBeInstanceOf(InvalidCallbackError)
   expect(error).toMatchObject({ code: 'exchange-failed', appState: 'deep', cause: { code } })

@@ -90,6 +90,20 @@ test('an interval that is longer than any back-off is not shortened by a failure
   expect(server.waits).toEqual([90, 90])
 })
 
+test.each([3, -3])('a clock that is set while the person confirms, by %i hours, ends no login', async (hours) => {
+  const { server, flow, login } = startDevice()
+  server.polls = [
+    () => {
+      vi.setSystemTime(Date.now() + hours * 3_600_000)
+      return Response.json({ error: 'authorization_pending' }, { status: 400 })
+    },
+    'pending',
+    'confirmed',
+  ]
+  await login()
+  expect(flow.session.status).toBe('signedIn')
+})
+
 test('who never confirms gets a timeout when the code expires, however the server fails meanwhile', async () => {
   const { server, login } = startDevice()
   server.authorization = { expires_in: 60 }

@@ -10,7 +10,7 @@ import {
   type SourceOptions,
   TokenManager,
 } from '@keyturn/core'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { comeBack, ISSUER, REDIRECT_URI, rejection, startApp } from './sign-in-server.ts'
 import { expectNone } from './visible-secrets.ts'
 
@@ -236,6 +236,17 @@ test.each(['\nx: y', '→'])(
     const error = await rejection(api('https://api.example/'))
     expectNone(error, [ACCESS_TOKEN])
     expect(error).toMatchObject({ name: 'TokenUnavailableError', code: 'invalid-response' })
+  },
+)
+
+test.each([undefined, null, '', 7, {}])(
+  "a source of the app's own that gives %j sends nothing in its place",
+  async (token) => {
+    const sent = vi.fn()
+    const source = { getAccessToken: async () => token as string }
+    const call = authenticatedFetch(source, { apis: 'https://api.example/', fetch: sent })('https://api.example/')
+    await expect(call).rejects.toMatchObject({ name: 'OAuthError', code: 'invalid-response' })
+    expect(sent).not.toHaveBeenCalled()
   },
 )
 

@@ -1,5 +1,6 @@
 import {
   AuthorizationServerError,
+  authenticatedFetch,
   authorizationCode,
   clientCredentials,
   InvalidCallbackError,
@@ -189,6 +190,7 @@ const table: [string, () => Promise<unknown>, string][] = [
     async () => thrownBy(() => answered({ issuer: 'http://as.example' })),
     'OAuthError insecure-url fix',
   ],
+  ['no issuer', async () => thrownBy(() => answered({ issuer: undefined as never })), 'OAuthError insecure-url fix'],
   ['no client id', async () => thrownBy(() => answered({ clientId: '' })), 'OAuthError invalid-options fix'],
   [
     'a client authentication that nobody knows',
@@ -351,6 +353,22 @@ test('what is thrown at once for options that cannot work is typed as well', () 
     expect(create).toThrow(OAuthError)
     expect(create).toThrow(expect.objectContaining({ code, retryable: false, fix: expect.any(String) }))
   }
+})
+
+test('an address that cannot be used is named, for most often it is a setting that is missing', async () => {
+  const options = { issuer: ISSUER, clientId: 'c', redirectUri: ISSUER, userAgent: new FakePage() }
+  const missing = undefined as unknown as string
+  expect(() => clientCredentials({ ...options, issuer: missing })).toThrow('issuer is no plain https URL: undefined')
+  expect(() => authorizationCode({ ...options, redirectUri: missing })).toThrow(/^redirectUri is no/)
+  expect(() => authenticatedFetch(clientCredentials(options), { apis: 'api.example' })).toThrow(/^apis is no/)
+  const metadata = { token_endpoint: 'http://as.example/token' }
+  const error = await asked(says('x'), { metadata })
+  expect((error as Error).message).toBe('token_endpoint is no plain https URL: as.example')
+})
+
+test('who has signed in and is not known is told of handleCallback(), which may have been forgotten', async () => {
+  const error = await rejection(startApp().auth.getAccessToken())
+  expect(error).toMatchObject({ code: 'login-required', fix: expect.stringContaining('handleCallback()') })
 })
 
 test('all who wait for the same failure get it typed, and nothing goes unhandled', async () => {

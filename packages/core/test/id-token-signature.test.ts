@@ -166,7 +166,7 @@ test('keys are fetched from https only, and from nowhere where the metadata says
 })
 
 test('keys that hang are given up with the time-out', async () => {
-  const app = startApp({ idTokenSignature: idTokenSignature(), timeout: 50 })
+  const app = startApp({ idTokenSignature: idTokenSignature(), timeout: 500 })
   app.server.keys = () => new Promise<Response>(() => {})
   expect(await rejection(signIn(app))).toMatchObject({ code: 'exchange-failed', cause: { code: 'timeout' } })
 })

@@ -71,6 +71,16 @@ test('a listener that throws is named in a warning', async () => {
   expect(warnings).toEqual(['A listener failed: it is broken', 'A listener failed: undefined'])
 })
 
+test('a listener that rejects is named in a warning, and ends no process', async () => {
+  const { options, warnings } = sourceAt(testAuthorizationServer())
+  const source = clientCredentials(options)
+  source.subscribe(async () => {
+    throw new Error('it is broken later')
+  })
+  await turns(5)
+  expect(warnings).toEqual(['A listener failed: it is broken later'])
+})
+
 test('a session that nothing renews ends with its token, whether a timer says so or not', async () => {
   const { options } = sourceAt(testAuthorizationServer())
   const kind = { name: 'person', oneSession: true, asksAgain: false }

@@ -141,6 +141,15 @@ test('a budget that is none is refused at once', () => {
   }
 })
 
+test('who is served what others bought has bought nothing, and no token of its own served a call', async () => {
+  const clientId = newClient()
+  const store = memoryStore()
+  await source({ clientId, store }).getAccessToken()
+  const served = source({ clientId, store })
+  await served.getAccessToken()
+  expect(served.stats()).toMatchObject({ tokensBought: 0, tokensServedFromMemory: 1, callsPerToken: 0 })
+})
+
 test('stats tell what was bought, and how many calls each token served', async () => {
   const kept = source({ clientId: newClient() })
   expect(kept.stats()).toMatchObject({ tokensBought: 0, callsPerToken: 0 })
@@ -150,4 +159,12 @@ test('stats tell what was bought, and how many calls each token served', async (
   }
   // The first call of each has waited for it.
   expect(kept.stats()).toMatchObject({ tokensBought: 2, tokensServedFromMemory: 198, callsPerToken: 99 })
+})
+
+test('who has bought no token, for the store had one, has no calls per token', async () => {
+  const options = { clientId: newClient(), store: memoryStore() }
+  await source(options).getAccessToken()
+  const next = source(options)
+  await next.getAccessToken()
+  expect(next.stats()).toMatchObject({ tokensBought: 0, tokensServedFromMemory: 1, callsPerToken: 0 })
 })

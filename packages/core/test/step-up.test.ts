@@ -96,7 +96,7 @@ test('what cannot be asked for together is asked for in turn, never at a time', 
   await world.settled(2)
   await vi.waitFor(() => expect(world.turns).toHaveLength(1))
   world.turns[0]?.()
-  await vi.waitFor(() => expect(world.turns).toHaveLength(2))
+  await vi.waitFor(() => expect(world.turns).toHaveLength(2), 5_000)
   expect(world.logins).toHaveLength(1)
   world.turns[1]?.()
   await Promise.all(calls)

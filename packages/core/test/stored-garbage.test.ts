@@ -44,6 +44,21 @@ test.each(unusable)(
   },
 )
 
+test.each(['line\nbreak', 'nul\0', 'lost \ufffd character', 'tökén'])(
+  'a stored token that no header can carry (%j) is not handed out, and another one takes its place',
+  async (accessToken) => {
+    const server = testAuthorizationServer()
+    const store = memoryStore()
+    const key = JSON.stringify([ISSUER, 'client', 'client_credentials', accessToken, '[[],[],[]]'])
+    const sound = soundRecord('[[],[],[]]')
+    const tokens = { '[[],[],[]]': { ...Object(sound.tokens['[[],[],[]]']), accessToken } }
+    await store.replace(key, undefined, { ...sound, refreshToken: undefined, failures: undefined, tokens })
+    const { options, warnings } = sourceAt(server, { store, sessionKey: accessToken })
+    expect(server.accepts(await clientCredentials(options).getAccessToken())).toBe(true)
+    expect(warnings).toEqual([expect.stringMatching(/^a stored session was damaged/)])
+  },
+)
+
 test.each(unusable)(
   '%s in place of the record of a person is told, and a sign-in takes its place',
   async (_, found) => {

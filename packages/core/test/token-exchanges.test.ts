@@ -201,6 +201,11 @@ test('options that cannot work are refused at once', () => {
   }
 })
 
+test('dpop that is given as undefined is none', async () => {
+  const { exchanges } = service(['ada'], { dpop: undefined } as never)
+  expect(await exchanges.of('token-of-ada').getAccessToken()).toBeTypeOf('string')
+})
+
 test('a source is a token manager: it can be revoked, and another exchange begins anew', async () => {
   const { server, exchanges } = service(['ada'])
   const source: TokenManager = exchanges.of('token-of-ada')

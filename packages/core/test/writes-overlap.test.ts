@@ -1,4 +1,11 @@
-import { clientCredentials, refreshToken, type StoredRecord, type TokenStore } from '@keyturn/core'
+import {
+  clientCredentials,
+  refreshToken,
+  type SourceOptions,
+  type StoredRecord,
+  TokenManager,
+  type TokenStore,
+} from '@keyturn/core'
 import { expect, test } from 'vitest'
 import { testAuthorizationServer } from './authorization-server.ts'
 import { elapse, movedTime, outcome, SECOND, sourceAt, troubledStore } from './renewal-harness.ts'
@@ -66,3 +73,52 @@ test('a write that fails late does not take away a token that came since it bega
   await elapse(10 * SECOND)
   expect((await later).value).toBe(value)
 })
+
+/** Somebody who can sign in at any time. */
+class Person extends TokenManager {
+  constructor(options: SourceOptions) {
+    super(() => Promise.reject(new Error('only by sign-in')), options, {
+      name: 'person',
+      oneSession: true,
+      asksAgain: false,
+    })
+  }
+  signIn(refreshToken: string): Promise<void> {
+    const issuedAt = Date.now()
+    const expiresAt = issuedAt + 60 * SECOND
+    return this.begin({ accessToken: 'first', refreshToken, tokenType: 'Bearer', issuedAt, expiresAt })
+  }
+}
+
+test.each([5.5, 8, 12, Number.POSITIVE_INFINITY])(
+  'a sign-in that a slow store could not take is not written as it was before a renewal: the store works after %d s',
+  async (seconds) => {
+    const server = testAuthorizationServer({ lifetime: 60 })
+    const { store: inner, trouble } = troubledStore()
+    const store: TokenStore = {
+      ...inner,
+      async get(key) {
+        await new Promise((resolve) => setTimeout(resolve, 3 * SECOND))
+        return inner.get(key)
+      },
+    }
+    const source = new Person(sourceAt(server, { store }).options)
+    Object.assign(trouble, { get: 'throws', replace: 'throws' })
+    const signedIn = source.signIn(server.newRefreshToken())
+    await elapse(10 * SECOND)
+    await signedIn
+    let rejectedToken = 'first'
+    for (let round = 0; round < 3; round++) {
+      const renewed = outcome(source.getAccessToken({ rejectedToken }))
+      for (let second = 0; second < 25; second += 0.5) {
+        if (round === 0 && second === seconds) Object.assign(trouble, { get: undefined, replace: undefined })
+        await elapse(0.5 * SECOND)
+      }
+      const { value = '' } = await renewed
+      expect(server.accepts(value)).toBe(true)
+      rejectedToken = value
+    }
+    expect(server.reuses).toEqual([])
+    expect(source.session).toMatchObject({ status: 'signedIn' })
+  },
+)

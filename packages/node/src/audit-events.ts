@@ -69,6 +69,7 @@ export interface AuditEvents {
   'keyturn:verification:refused': VerificationEvent
 }
 
+/** The name of a channel. */
 export type AuditEventName = keyof AuditEvents
 
 const NAMES: Readonly<Record<AuditEventName, true>> = {

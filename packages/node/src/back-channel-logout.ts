@@ -1,5 +1,6 @@
 import { type ClientOptions, type LoggedOut, logoutTokenVerifier, OAuthError } from '@keyturn/core'
 
+/** What `backChannelLogout` takes. */
 export interface BackChannelLogoutOptions extends ClientOptions {
   /** Ends the sessions of `sub`, or the one that is `sid`. Where it rejects, the server is told that it failed. */
   onLogout: (loggedOut: LoggedOut) => void | Promise<void>

@@ -15,7 +15,7 @@ export interface WebLogin {
 }
 
 /** Seconds that a login may take: as long as core lets one be under way. */
-const LIFETIME = 3600
+const LIFETIME = 7200
 
 const LOGIN = 'login-'
 

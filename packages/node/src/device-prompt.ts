@@ -9,6 +9,7 @@ export interface PromptOutput {
   readonly columns?: number | undefined
 }
 
+/** Where `devicePrompt` writes. */
 export interface DevicePromptOptions {
   /** Default: `process.stderr`, so that what the program prints itself can go elsewhere. */
   output?: PromptOutput | undefined

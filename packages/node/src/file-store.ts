@@ -45,7 +45,7 @@ function versionOf(found: Found): number | undefined {
 
 /**
  * Keeps records in one file that processes share: written atomically, locked between them, and encrypted with `key`
- * where one is given. Rejects with a `StoreError`; throws one at once where `key` cannot be a key.
+ * where one is given. Rejects with a `StoreError`; throws one at once where there is no `path`, or `key` cannot be a key.
  */
 export function fileStore(path: string, options: FileStoreOptions = {}): TokenStore {
   const { key: fileKey } = options
@@ -53,6 +53,12 @@ export function fileStore(path: string, options: FileStoreOptions = {}): TokenSt
     throw new StoreError('key is undefined', {
       retryable: false,
       fix: 'Give a key, or leave it out to store in the clear.',
+    })
+  }
+  if (typeof path !== 'string' || path === '') {
+    throw new StoreError('path is no path of a file', {
+      retryable: false,
+      fix: 'Set it to the path of the token file.',
     })
   }
   const file = resolve(path)

@@ -42,4 +42,5 @@ export {
 export type { TrustedServerOptions } from './verifier/trusted-server.ts'
 export type { TrustedIssuer } from './verifier/trusted-servers.ts'
 export type { WebRequest } from './web-request.ts'
-export { type WebCallback, type WebSessions, type WebSessionsOptions, webSessions } from './web-sessions.ts'
+export type { WebCallback, WebSessions, WebSessionsOptions } from './web-session-options.ts'
+export { webSessions } from './web-sessions.ts'

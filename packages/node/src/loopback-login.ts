@@ -29,7 +29,7 @@ export interface LoopbackLoginOptions
   onUrl?: ((url: string) => void | Promise<void>) | undefined
 }
 
-/** A login that is begun longer ago is known to no transaction store. */
+/** Transactions are good for two hours, of which a clock that jumps may take one. */
 const LONGEST = 3_600_000
 
 const signedIn: ClosingPage = {

@@ -2,6 +2,7 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { type Attributes, type Meter, metrics, SpanKind, SpanStatusCode, type Tracer, trace } from '@opentelemetry/api'
 import type { AuditEventName, AuditEvents, SessionEvent, TokenEvent, TokenFailureEvent } from './audit-events.ts'
 
+/** Whose metrics and spans they are. */
 export interface TelemetryOptions {
   /** Default: the global one, named `@keyturn/node`. */
   meter?: Meter | undefined

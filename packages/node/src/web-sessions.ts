@@ -1,62 +1,24 @@
 import {
-  type AuthorizationCodeFlow,
   type AuthorizationCodeOptions,
   authorizationCode,
   type Claims,
   InvalidCallbackError,
-  type LoginOptions,
   type LogoutOptions,
   OAuthError,
   type StandardSchemaV1,
   StoreError,
-  type TokenStore,
   type UserAgent,
 } from '@keyturn/core'
 import { cookieTransactions, newSessionKey, webLoginsOf } from './cookie-transactions.ts'
 import { ANYBODY, KeptFlows, type PlacedFlow, placeOf } from './kept-flows.ts'
-import { type CookieKey, SealedCookies } from './sealed-cookies.ts'
+import { SealedCookies } from './sealed-cookies.ts'
+import { SessionIndex } from './session-index.ts'
 import { isFromElsewhere, queryOf, type WebRequest } from './web-request.ts'
-
-/** What a web app's own server needs besides what `authorizationCode` takes. */
-export interface WebSessionsOptions
-  extends Omit<AuthorizationCodeOptions, 'client' | 'dpop' | 'sessionKey' | 'transactions' | 'userAgent'> {
-  /** Keeps the sessions of all; shared by all processes that serve the app. */
-  store: TokenStore
-  /**
-   * Encrypts the cookies: 32 random bytes, or at least 32 random characters; the same in all processes. Of a list the
-   * first one is used for what is new, and all for what there is.
-   */
-  cookieKey: CookieKey | readonly CookieKey[]
-  /** Seconds after which a person has to sign in again, however active they are. Default: 604 800 (a week). */
-  cookieMaxAge?: number | undefined
-}
-
-/** What became of a login that came back. `headers` belong to whatever the app answers. */
-export interface WebCallback<C extends Claims = Claims> {
-  /** The session that has begun; undefined where no login came back, or it cannot be used. */
-  readonly auth?: AuthorizationCodeFlow<C>
-  /** What `login()` was given. */
-  readonly appState?: unknown
-  /** Why the login that came back cannot be used. */
-  readonly error?: InvalidCallbackError
-  readonly headers: Headers
-}
-
-/** The sessions of a web app's people, each found by a cookie of their own. */
-export interface WebSessions<C extends Claims = Claims> {
-  /** Sends the browser to the authorization server. Rejects with an `OAuthError`, such as for too large an `appState`. */
-  login(request: WebRequest, options?: LoginOptions): Promise<Response>
-  /** For the route of `redirectUri`. A response that cannot be used is no rejection: its cookies have to go, too. */
-  handleCallback(request: WebRequest): Promise<WebCallback<C>>
-  /** The session of who sent this request; undefined: nobody is signed in. Rejects with a `StoreError`. */
-  of(request: WebRequest): Promise<AuthorizationCodeFlow<C> | undefined>
-  /** Ends the session here and at the server; answers only a POST of the app's own pages. */
-  logout(request: WebRequest, options?: LogoutOptions): Promise<Response>
-  /** Stops timers and watchers; the sessions stay in the store. */
-  [Symbol.asyncDispose](): Promise<void>
-}
+import type { WebCallback, WebSessions, WebSessionsOptions } from './web-session-options.ts'
 
 const SESSION = 'session'
+/** Milliseconds after which a storage call is given up. */
+const STORAGE_TIMEOUT = 5000
 
 /**
  * Sign-in for a web app that has a server: authorization code with PKCE (RFC 6749 section 4.1), tokens in the store and
@@ -72,7 +34,7 @@ export function webSessions(options: WebSessionsOptions): WebSessions {
   const { issuer, clientId, redirectUri } = options
   const isLife = Number.isInteger(cookieMaxAge) && cookieMaxAge > 0
   // Of what is bound to a key every session would need a client, and discovery, of its own.
-  const wrong = !store ? 'store' : !isLife ? 'cookieMaxAge' : 'dpop' in options ? 'dpop' : undefined
+  const wrong = !store ? 'store' : !isLife ? 'cookieMaxAge' : Object(options).dpop ? 'dpop' : undefined
   if (wrong) {
     throw new OAuthError('invalid-options', `${wrong} cannot be used`, {
       fix: 'Give a store, cookieMaxAge in whole seconds, and no dpop.',
@@ -103,6 +65,12 @@ export function webSessions(options: WebSessionsOptions): WebSessions {
     return { place, flow: authorizationCode({ ...shared, ...route, client, store: place.store }) }
   }
   const flows = new KeptFlows((sessionKey) => open(() => sessionKey, { userAgent: nobody }))
+  const index = new SessionIndex({
+    store,
+    client: [issuer, clientId],
+    life: cookieMaxAge * 1000,
+    inTime: (call) => client.inTime(call, 'The session store did not answer', STORAGE_TIMEOUT),
+  })
   const underWay = new Map<string, Promise<WebCallback>>()
 
   function sessionKeyOf(request: WebRequest): string | undefined {
@@ -110,8 +78,29 @@ export function webSessions(options: WebSessionsOptions): WebSessions {
     return typeof found?.value === 'string' ? found.value : undefined
   }
 
-  async function forget(sessionKey: string): Promise<void> {
-    await flows.forget(sessionKey).catch(({ message }) => warn(`A session that is over stays in the store: ${message}`))
+  /** Where the server can tell when its own session is over, it finds ours. */
+  async function remember(sessionKey: string): Promise<void> {
+    try {
+      const { backchannel_logout_supported: tells } = await client.metadata()
+      if (tells) await index.add(await claimsOf(sessionKey), sessionKey)
+    } catch (error) {
+      warn(`A logout at the server will not end a session here: ${Object(error).message}`)
+    }
+  }
+
+  /** Whose session it is, as far as the store tells. */
+  async function claimsOf(sessionKey: string): Promise<Claims | undefined> {
+    const session = (await flows.at(sessionKey).catch(() => undefined))?.session
+    return session?.status === 'signedIn' ? session.claims : undefined
+  }
+
+  async function forget(sessionKey: string, claims: Claims | undefined): Promise<void> {
+    try {
+      await flows.forget(sessionKey)
+      await index.remove(claims, sessionKey)
+    } catch (error) {
+      warn(`A session that is over stays in the store: ${Object(error).message}`)
+    }
   }
 
   async function comeBack(request: WebRequest): Promise<WebCallback> {
@@ -138,9 +127,10 @@ export function webSessions(options: WebSessionsOptions): WebSessions {
       }
       cookies.put(headers, SESSION, sessionKey, cookieMaxAge)
       flows.keep(sessionKey, placed)
+      await remember(sessionKey)
       const before = sessionKeyOf(request)
       // Not revoked: at many servers that would end the new one, too.
-      if (before !== undefined) await forget(before)
+      if (before !== undefined) await forget(before, await claimsOf(before))
       return { auth: flow, appState: returned.appState, headers }
     } catch (error) {
       await flow[Symbol.asyncDispose]()
@@ -185,11 +175,26 @@ export function webSessions(options: WebSessionsOptions): WebSessions {
       cookies.remove(headers, cookies.name(SESSION))
       const sessionKey = sessionKeyOf(request)
       if (sessionKey !== undefined) {
-        const { flow } = flows.take(sessionKey)
-        await flow.logout(logoutOptions, { userAgent: redirectTo(headers) })
-        await forget(sessionKey)
+        const claims = await claimsOf(sessionKey)
+        await flows.take(sessionKey).flow.logout(logoutOptions, { userAgent: redirectTo(headers) })
+        await forget(sessionKey, claims)
       }
       return new Response(null, { status: 303, headers })
+    },
+
+    async end(loggedOut) {
+      try {
+        const ending = (await index.of(loggedOut)).map(async (named) => {
+          const { sessionKey } = named
+          await flows.take(sessionKey).flow.revoke({ origin: 'server' })
+          await flows.forget(sessionKey)
+          await index.remove(named, sessionKey)
+        })
+        await Promise.allSettled(ending) // one that fails keeps no other from its end
+        await Promise.all(ending)
+      } catch (cause) {
+        throw new StoreError('A session could not be ended', { cause })
+      }
     },
 
     async [Symbol.asyncDispose]() {

@@ -59,7 +59,7 @@ test('a real server tells whose session is over, and is answered as it wants to 
   const { told, answers, sid, logout } = await startApp()
   expect(sid).toEqual(expect.any(String))
   await logout()
-  await vi.waitFor(() => expect(answers).toHaveLength(1))
+  await vi.waitFor(() => expect(answers).toHaveLength(1), 5_000)
   expect(told).toEqual([{ sub: 'ada', sid }])
   expect(answers).toEqual([{ status: 200, cacheControl: 'no-store', body: '' }])
 })
@@ -67,7 +67,7 @@ test('a real server tells whose session is over, and is answered as it wants to 
 test('what was taken once is refused, and nobody is told', async () => {
   const { handle, told, bodies, uri, logout } = await startApp()
   await logout()
-  await vi.waitFor(() => expect(bodies).toHaveLength(1))
+  await vi.waitFor(() => expect(bodies).toHaveLength(1), 5_000)
   const headers = { 'content-type': 'application/x-www-form-urlencoded; charset=utf-8' }
   const again = await handle(new Request(uri, { method: 'POST', headers, body: bodies[0] ?? '' }))
   expect([again.status, again.headers.get('cache-control')]).toEqual([400, 'no-store'])
@@ -82,7 +82,7 @@ test('where the sessions could not be ended the server learns that it failed, an
   const said = vi.spyOn(console, 'warn').mockImplementation(() => {})
   const { answers, logout } = await startApp(() => Promise.reject(new Error('SELECT secret FROM sessions')))
   await logout()
-  await vi.waitFor(() => expect(answers).toHaveLength(1))
+  await vi.waitFor(() => expect(answers).toHaveLength(1), 5_000)
   expect(answers[0]).toMatchObject({ status: 400, cacheControl: 'no-store' })
   expect(JSON.parse(answers[0]?.body ?? '')).toEqual({
     error: 'server_error',

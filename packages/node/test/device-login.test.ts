@@ -45,6 +45,15 @@ async function prompted(options: Partial<DeviceLoginOptions> = {}): Promise<Devi
   return { prompt: await promise, ended }
 }
 
+/** Lets the waits of a login pass until something is so, but none of a request under way: its time-out is one, too. */
+async function waitsPassUntil(isSo: () => boolean): Promise<void> {
+  await vi.waitUntil(async () => {
+    const isAsking = server.log.some(({ path, status }) => path === '/token' && status === undefined)
+    if (!isAsking) await vi.advanceTimersByTimeAsync(1000)
+    return isSo()
+  }, 8_000)
+}
+
 function login(options: Pick<DeviceLoginOptions, 'onPrompt'> & Partial<DeviceLoginOptions>): Promise<DeviceCodeFlow> {
   const scope = 'openid profile offline_access'
   return deviceLogin({ issuer: server.issuer, clientId: 'cli', scope, parameters: { prompt: 'consent' }, ...options })
@@ -62,12 +71,9 @@ test('a person signs in on another device, and the next start needs none', async
   expect(prompt.verificationUri).toBe(`${server.issuer}/device`)
   const polls = server.tokenRequests()
   await vi.advanceTimersByTimeAsync(5000)
-  await vi.waitUntil(() => server.tokenRequests() === polls + 1) // not yet
+  await vi.waitUntil(() => server.tokenRequests() === polls + 1, 8_000) // not yet
   await signInOverHttp(prompt.verificationUriComplete ?? '', ada)
-  await vi.waitUntil(async () => {
-    await vi.advanceTimersByTimeAsync(1000)
-    return server.tokenRequests() > polls + 1
-  })
+  await waitsPassUntil(() => server.tokenRequests() > polls + 1)
   const auth = await ended
   expect(auth.session).toMatchObject({ status: 'signedIn', renewable: true, claims: { sub: 'ada' } })
   const next = await login({ store, onPrompt: nobody })
@@ -154,10 +160,7 @@ test('a server that is away for a while is waited for', async () => {
   void ended.finally(() => {
     isOver = true
   })
-  await vi.waitUntil(async () => {
-    await vi.advanceTimersByTimeAsync(5000)
-    return isOver
-  })
+  await waitsPassUntil(() => isOver)
   expect((await ended).session.status).toBe('signedIn')
 })
 

@@ -37,6 +37,12 @@ test.each([
   })
 })
 
+test.each([undefined, '', 7])('no path (%j) is said so at once, for it would be the current folder', (path) => {
+  expect(() => fileStore(path as string)).toThrow(
+    expect.objectContaining({ name: 'StoreError', retryable: false, fix: expect.stringMatching(/path/) }),
+  )
+})
+
 test('a folder that cannot be made for a file stands in the way', async () => {
   writeFileSync(join(folder, 'it'), '')
   symlinkSync(join(folder, 'it'), join(folder, 'link'))
@@ -56,10 +62,11 @@ test.runIf(process.platform === 'linux')(
       source.subscribe(() => {})
       console.log(await source.getAccessToken())`
     const args = ['--input-type=module', '--eval', program]
-    const { stdout, stderr } = spawnSync(process.execPath, args, { cwd: import.meta.dirname, timeout: 10_000 })
+    const { stdout, stderr } = spawnSync(process.execPath, args, { cwd: import.meta.dirname, timeout: 50_000 })
     expect(stdout.toString()).toBe('it\n')
     expect(stderr.toString()).toContain('the token store fails')
   },
+  60_000,
 )
 
 test.each(['EACCES', 'EPERM', 'EROFS', 'EISDIR', 'ENOTDIR', 'EEXIST', 'ENAMETOOLONG', 'ELOOP'])(

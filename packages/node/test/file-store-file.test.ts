@@ -80,7 +80,7 @@ test('a symbolic link to a file that is not there yet is written through, and it
   await fileStore(second).replace('alice', undefined, record(1))
   expect([link, second].map((path) => lstatSync(path).isSymbolicLink())).toEqual([true, true])
   expect(await fileStore(target).get('alice')).toEqual(record(1))
-  await vi.waitFor(() => expect(told).toHaveBeenCalled(), 3_000)
+  await vi.waitFor(() => expect(told).toHaveBeenCalled(), 10_000)
   unwatch?.()
 })
 
@@ -93,12 +93,12 @@ test('a watcher goes on when the folder is removed and made anew', async () => {
   for (const version of [2, 3]) {
     told.mockClear()
     rmSync(join(folder, 'app'), { recursive: true })
-    await vi.waitFor(() => expect(told).toHaveBeenCalledOnce(), 4_000)
+    await vi.waitFor(() => expect(told).toHaveBeenCalledOnce(), 10_000)
     await fileStore(file).replace('alice', undefined, record(version))
-    await vi.waitFor(() => expect(told).toHaveBeenCalledTimes(2), 4_000)
+    await vi.waitFor(() => expect(told).toHaveBeenCalledTimes(2), 10_000)
   }
   unwatch?.()
-}, 20_000)
+}, 60_000)
 
 test('who reads while another writes sees a whole record', async () => {
   const [writer, reader] = [fileStore(path), fileStore(path)]
@@ -171,11 +171,11 @@ test('a lease is lost as soon as its time is over, even if nothing else could ru
     async (lease) => {
       vi.useFakeTimers({ toFake: ['Date'] })
       expect(lease.valid()).toBe(true)
-      const end = performance.now() + 200
+      const end = performance.now() + 1_000
       while (performance.now() < end);
       expect(lease.valid()).toBe(false)
     },
-    200,
+    1_000,
   )
 })
 

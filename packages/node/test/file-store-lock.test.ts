@@ -27,7 +27,7 @@ test('a lock that another process holds is waited for until its lease is over, a
   mkdirSync(lock)
   const time = await waited(100)
   expect(time).toBeGreaterThan(1_700)
-  expect(time).toBeLessThan(4_000)
+  expect(time).toBeLessThan(10_000)
   expect(readdirSync(folder)).toEqual([])
 })
 
@@ -44,7 +44,7 @@ test('while another process removes a lock that was left behind, it is left to t
   mkdirSync(`${lock}.door`)
   const time = await waited(60_000)
   expect(time).toBeGreaterThan(1_700)
-  expect(time).toBeLessThan(4_500)
+  expect(time).toBeLessThan(10_000)
   expect(readdirSync(folder)).toEqual([])
 })
 
@@ -78,7 +78,7 @@ test('a lock is kept for as long as its holder may have it, however short a leas
     },
     30_000,
   )
-  await vi.waitFor(() => expect(readdirSync(folder)).toHaveLength(1))
+  await vi.waitFor(() => expect(readdirSync(folder)).toHaveLength(1), 5_000)
   await fileStore(path).lock('alice', async () => order.push('next'), 100)
   await held
   expect(order).toEqual(['holder true', 'next'])

@@ -46,7 +46,7 @@ describe.concurrent('a file store among processes', { timeout: 90_000 }, () => {
   test('a holder that was frozen finds its lease lost, and does not free the lock of its successor', async (context) => {
     const { expect } = context
     const { path, store, lockOfAlice } = await newStore(context)
-    const other = start('hold', [path, LEASE])
+    const other = start('hold', [path, 2 * LEASE]) // of which some is over when it is asked
     expect(await other.next()).toBe('held')
     other.tell('valid?')
     expect(await other.next()).toBe('true')
@@ -63,7 +63,7 @@ describe.concurrent('a file store among processes', { timeout: 90_000 }, () => {
         expect(existsSync(lockOfAlice)).toBe(true)
         expect(lease.valid()).toBe(true)
       },
-      LEASE,
+      60_000,
     )
     expect(existsSync(lockOfAlice)).toBe(false)
   })
@@ -118,7 +118,7 @@ describe.concurrent('a file store among processes', { timeout: 90_000 }, () => {
     expect(await other.next()).toBe('done')
     const doneAt = performance.now()
     expect(await other.exited).toBe(0)
-    expect(performance.now() - doneAt).toBeLessThan(1_500)
+    expect(performance.now() - doneAt).toBeLessThan(10_000)
     expect(readdirSync(folder)).toEqual(['tokens.json'])
   })
 

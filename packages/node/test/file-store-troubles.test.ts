@@ -147,7 +147,7 @@ test('a lock that cannot be given back costs its holder nothing, and the next on
   refusals.clear()
   const from = performance.now()
   expect(await fileStore(path).lock('alice', async () => 'next', 2_000)).toBe('next')
-  expect(performance.now() - from).toBeLessThan(4_000)
+  expect(performance.now() - from).toBeLessThan(10_000)
 })
 
 test('where nothing can be watched the file is looked at every second', async () => {

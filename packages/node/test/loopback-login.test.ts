@@ -1,4 +1,5 @@
-import { connect } from 'node:net'
+import { once } from 'node:events'
+import { connect, createServer } from 'node:net'
 import { InvalidCallbackError, memoryStore, OAuthError, StoreError } from '@keyturn/node'
 import { afterEach, expect, onTestFinished, test, vi } from 'vitest'
 import { ada, startWorld } from './loopback-world.ts'
@@ -33,6 +34,9 @@ test('the answer comes to a port of 127.0.0.1 that is free, and is open no longe
   const first = redirectUri()
   expect(first).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/callback$/)
   await expect(fetch(first)).rejects.toMatchObject({ cause: { code: 'ECONNREFUSED' } })
+  const taken = createServer().listen(Number(new URL(first).port), '127.0.0.1')
+  onTestFinished(() => void taken.close())
+  await once(taken, 'listening')
   await login({ store: memoryStore() })
   expect(redirectUri()).not.toBe(first)
 })
@@ -124,7 +128,7 @@ test('what the login asks for is in the address', async () => {
 test('who does not sign in in time gets a timeout, and nothing listens any more', async () => {
   const { login, opened, redirectUri } = await startWorld()
   const open = (url: string) => void opened.push(url)
-  expect(await rejection(login({ open, loginTimeout: 1500 }))).toMatchObject({ code: 'timeout' })
+  expect(await rejection(login({ open, loginTimeout: 3000 }))).toMatchObject({ code: 'timeout' })
   await expect(fetch(redirectUri())).rejects.toMatchObject({ cause: { code: 'ECONNREFUSED' } })
 })
 

@@ -79,7 +79,9 @@ test('a lock that was given up, and granted nevertheless, is given back', async 
   redis.freeze()
   await expect(one?.lock('alice', async () => 'never', 600_000)).rejects.toThrow(StoreError)
   redis.thaw()
-  await expect.poll(() => other?.lock('alice', async () => 'free').catch(() => 'gone'), { timeout: 8_000 }).toBe('free')
+  await expect
+    .poll(() => other?.lock('alice', async () => 'free').catch(() => 'gone'), { timeout: 20_000 })
+    .toBe('free')
 })
 
 test('a lock that was granted as the connection broke is given back', async () => {
@@ -131,7 +133,7 @@ test('a lease ends on time though Redis can tell nobody', async () => {
     async (lease) => {
       redis.freeze()
       const before = lease.valid()
-      await expect.poll(() => lease.valid(), { timeout: 5_000, interval: 20 }).toBe(false)
+      await expect.poll(() => lease.valid(), { timeout: 10_000, interval: 20 }).toBe(false)
       return before
     },
     2_000,

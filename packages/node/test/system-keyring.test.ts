@@ -94,7 +94,7 @@ test('a person may take a minute to unlock the keyring: nobody else makes a key 
   const { promise, resolve } = Promise.withResolvers<void>()
   keyring.prompt = promise
   const keys = Promise.all([1, 2].map(() => systemKeyring({ service: 'my-tool' })()))
-  await vi.waitFor(() => expect(readdirSync(folder)).toHaveLength(1))
+  await vi.waitFor(() => expect(readdirSync(folder)).toHaveLength(1), 5_000)
   vi.useFakeTimers({ toFake: ['Date'] })
   vi.setSystemTime(Date.now() + 60_000)
   await new Promise((resolve) => setTimeout(resolve, 300))

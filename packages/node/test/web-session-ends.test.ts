@@ -33,7 +33,7 @@ test('a sign-out revokes the tokens, leaves nothing behind, and sends the browse
   const visitor = new Visitor()
   const { auth } = await visitor.signIn(sessions)
   const { idToken } = (await auth?.getTokenSet()) ?? {}
-  expect(held.size).toBe(1)
+  expect(held.size).toBe(2) // the session, and that it is ada's
   const [old, before] = [visitor.copy(), revocations()]
   const answer = await visitor.signOut(sessions, `${ORIGIN}/`)
   const location = new URL(answer.headers.get('location') ?? '')
@@ -127,11 +127,11 @@ test('a sign-out that the server cannot be told of is finished later, by whoever
   await server.away()
   expect((await gone.signOut(sessions)).status).toBe(303)
   expect([await old.name(sessions), await here.name(sessions)]).toEqual([undefined, 'alan'])
-  expect(held.size).toBe(2) // who is here, and what is to be revoked
+  expect(held.size).toBe(3) // who is here, under two names, and what is to be revoked
   await server.back()
   vi.advanceTimersByTime(300_000)
   await next.signIn(sessions, 'ada')
-  await expect.poll(() => [revocations() - before, held.size]).toEqual([1, 2])
+  await expect.poll(() => [revocations() - before, held.size]).toEqual([1, 4])
   expect([await here.name(sessions), await next.name(sessions)]).toEqual(['alan', 'ada'])
 })
 

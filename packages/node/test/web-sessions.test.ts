@@ -219,6 +219,7 @@ test('a store that is none, a life that is no number of seconds, and dpop are re
   }
   const bound = { ...options, store: memoryStore(), dpop: dpop() }
   expect(() => webSessions(bound)).toThrow(/dpop/)
+  expect(() => webSessions(Object.assign({ ...options, store: memoryStore() }, { dpop: undefined }))).not.toThrow()
 })
 
 test('requests that are pushed, responses that are signed and claims that are checked go the same way', async () => {

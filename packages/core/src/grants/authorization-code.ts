@@ -5,43 +5,19 @@ import { within } from '../deadline.ts'
 import { LoginRequiredError, OAuthError, StoreError } from '../errors.ts'
 import { withOutbox } from '../revocation-outbox.ts'
 import { secureUrl } from '../secure-url.ts'
-import type { SourceOptions } from '../source-options.ts'
 import type { StandardSchemaV1 } from '../standard-schema.ts'
 import { TokenManager } from '../token-manager.ts'
 import { tokenParameters } from '../token-parameters.ts'
 import type { Claims } from '../token-set.ts'
 import { isUnderWay, memoryTransactions, type TransactionStore } from '../transaction-store.ts'
+import type { AuthorizationCodeOptions, LoginRoute } from './authorization-code-options.ts'
 import { type AuthorizationResponse, authorizationResponseIn, stateMark, unusable } from './authorization-response.ts'
-import type { Jarm } from './jarm.ts'
 import type { LoginOptions, LoginResult, LogoutOptions } from './login-options.ts'
-import type { PushedAuthorizationRequests } from './pushed-authorization-requests.ts'
-import type { RequestObject } from './request-object.ts'
-import type { UserAgent } from './user-agent.ts'
-
-export interface AuthorizationCodeOptions extends SourceOptions {
-  /** Where the server sends the user agent back to (RFC 6749 section 3.1.2). */
-  redirectUri: string
-  userAgent: UserAgent
-  /** Default: in memory. */
-  transactions?: TransactionStore | undefined
-  /** `pushedAuthorizationRequests()` (RFC 9126). Default: the user agent takes the request along. */
-  par?: PushedAuthorizationRequests | undefined
-  /** `requestObject(key)` (RFC 9101). Default: the request is not signed. */
-  requestObject?: RequestObject | undefined
-  /** `jarm()`: only authorization responses that are signed are taken. Default: the server's are not. */
-  jarm?: Jarm | undefined
-}
 
 /** Milliseconds after which what remembers logins, or takes an answer over, is given up. */
 const PATIENCE = 5000
 
 type FlowOptions = AuthorizationCodeOptions & { transactions: TransactionStore }
-
-/** How a person gets to the authorization server and back, and what remembers the login meanwhile. */
-export interface LoginRoute {
-  userAgent: UserAgent
-  transactions: TransactionStore
-}
 
 /** Authorization code with PKCE (RFC 6749 section 4.1, RFC 7636, RFC 9700 section 2.1): a person signs in. */
 export class AuthorizationCodeFlow<C extends Claims = Claims> extends TokenManager<C> {
@@ -56,11 +32,13 @@ export class AuthorizationCodeFlow<C extends Claims = Claims> extends TokenManag
 
   constructor(options: FlowOptions) {
     const grant = async () => {
-      throw new LoginRequiredError('login-required', 'Nobody is signed in', { fix: 'Call login().' })
+      throw new LoginRequiredError('login-required', 'Nobody is signed in', {
+        fix: 'Call login(), and handleCallback() on every load.',
+      })
     }
     super(grant, options, { name: 'authorization_code', oneSession: true, asksAgain: false })
     const { issuer, clientId, sessionKey, redirectUri, allowInsecureRequests, userAgent } = options
-    secureUrl(redirectUri, allowInsecureRequests)
+    secureUrl(redirectUri, 'redirectUri', allowInsecureRequests)
     this.#options = options
     this.#mark = stateMark(issuer, clientId, sessionKey)
     this.#unwatch = userAgent.watch?.(() => this.wake())
@@ -119,7 +97,7 @@ export class AuthorizationCodeFlow<C extends Claims = Claims> extends TokenManag
     if (url !== this.#url && (answer || !this.#underWay)) {
       this.#url = url
       this.#underWay++
-      const handled = answer ? this.redeem(answer) : Promise.resolve(undefined)
+      const handled = answer ? this.redeem(answer) : this.#interrupted()
       this.#result = handled
         .finally(() => this.ready())
         .finally(() => {
@@ -179,6 +157,7 @@ export class AuthorizationCodeFlow<C extends Claims = Claims> extends TokenManag
     // Where that fails it is for the app in this window to be told.
     if (!transaction && (await within(PATIENCE, Error, handOver).catch(() => false))) return undefined
     const appState = transaction?.appState
+    const settle = () => route.transactions.settle?.(state)
     if (!isUnderWay(transaction) || transaction.issuer !== issuer) {
       throw unusable(new Error('no login here waits for it'), appState, 'invalid-state')
     }
@@ -199,8 +178,23 @@ export class AuthorizationCodeFlow<C extends Claims = Claims> extends TokenManag
       const tokenSet = await client.tokenRequest('authorization_code', request, { process })
       await this.begin({ ...tokenSet, scope: tokenSet.scope ?? scope })
     } catch (error) {
+      // So ends what a page has under way when it is left, too: the next one is to know.
+      if (!Object(error).retryable) settle()
       throw unusable(error, appState)
     }
+    settle()
+    return { appState }
+  }
+
+  /** What became of a login whose page was left, or loaded anew, while it was redeemed: no code is sent twice. */
+  async #interrupted(): Promise<LoginResult | undefined> {
+    const look = this.#remembered(this.#options, (transactions) => transactions.interrupted?.(this.#mark))
+    const found = await look.catch(() => undefined) // where nothing can be remembered, nothing was
+    await this.ready()
+    if (!found) return undefined
+    const { appState, createdAt } = found
+    if (!(Number(this.signedInAt) >= createdAt))
+      throw unusable(new Error('its page was left'), appState, 'invalid-state')
     return { appState }
   }
 
@@ -240,9 +234,8 @@ export function authorizationCode(options: AuthorizationCodeOptions): Authorizat
 export function authorizationCode(options: AuthorizationCodeOptions): AuthorizationCodeFlow {
   const { userAgent, transactions = memoryTransactions() } = options
   if (!userAgent) {
-    throw new OAuthError('invalid-options', 'userAgent is missing', {
-      fix: 'Set userAgent, or import this from browser.',
-    })
+    const fix = 'Set userAgent, or import this from browser.'
+    throw new OAuthError('invalid-options', 'userAgent is missing', { fix })
   }
   return new AuthorizationCodeFlow(confidential(withOutbox({ ...options, transactions })))
 }

@@ -18,7 +18,7 @@ export interface ClientCredentialsOptions extends SourceOptions {
 export interface ClientCredentialsStats extends Stats {
   /** Tokens that the server issued. */
   readonly tokensBought: number
-  /** Calls that each of them has served from memory, on average; 0 before the first. */
+  /** Calls that each of them has served from memory, on average; 0 where others bought them. */
   readonly callsPerToken: number
 }
 
@@ -43,7 +43,7 @@ export class ClientCredentialsManager extends TokenManager {
   override stats(): ClientCredentialsStats {
     const stats = super.stats()
     const { tokens } = this.#spending
-    return { ...stats, tokensBought: tokens, callsPerToken: stats.tokensServedFromMemory / tokens || 0 }
+    return { ...stats, tokensBought: tokens, callsPerToken: tokens && stats.tokensServedFromMemory / tokens }
   }
 }
 

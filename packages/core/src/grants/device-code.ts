@@ -40,6 +40,8 @@ interface DeviceAuthorization {
   readonly deviceCode: string
   /** Milliseconds between two requests. */
   readonly interval: number
+  /** When the code expires, by the clock that nobody sets: a device may learn the time while it waits. */
+  readonly until: number
   readonly prompt: DevicePrompt
 }
 
@@ -91,13 +93,13 @@ export class DeviceCodeFlow<C extends Claims = Claims> extends TokenManager<C> {
   }
 
   async #polled(authorization: DeviceAuthorization, signal: AbortSignal): Promise<Issued> {
-    const { deviceCode, prompt } = authorization
+    const { deviceCode, until } = authorization
     const { client } = this
     let { interval } = authorization
     let wait = interval
     for (;;) {
-      await pause(Math.min(wait, prompt.expiresAt - Date.now()), signal)
-      if (Date.now() >= prompt.expiresAt) {
+      await pause(Math.min(wait, until - performance.now()), signal)
+      if (performance.now() >= until) {
         throw new OAuthError('timeout', 'Nobody confirmed the code before it expired', {
           fix: 'Offer the login again.',
         })
@@ -150,7 +152,7 @@ async function authorizedDevice(client: Client, options: SourceOptions): Promise
   const { scope, resource, parameters, allowInsecureRequests } = options
   const url = await client.requiredEndpoint('device_authorization_endpoint')
   const request = tokenParameters({ scope, resource, parameters })
-  const before = Date.now()
+  const [before, start] = [Date.now(), performance.now()]
   const { client: who, secrets, response, json } = await client.post(url, request)
   const { status } = response
   if (json?.error && typeof json.error === 'string') {
@@ -165,7 +167,7 @@ async function authorizedDevice(client: Client, options: SourceOptions): Promise
     const answer = Response.json(members, { status: status || 502 })
     const device = await processDeviceAuthorizationResponse(await client.metadata(), who, answer)
     const shown = (address: string) => {
-      secureUrl(address.replace(/#.*/s, ''), allowInsecureRequests) // pages like AWS's are found by their fragment
+      secureUrl(address.replace(/#.*/s, ''), 'verification_uri', allowInsecureRequests) // pages like AWS's are found by their fragment
       return new URL(address).href
     }
     const { verification_uri_complete: complete } = device
@@ -173,6 +175,7 @@ async function authorizedDevice(client: Client, options: SourceOptions): Promise
     return {
       deviceCode: device.device_code,
       interval: (seconds > 0 ? Math.max(seconds, 1) : INTERVAL) * 1000,
+      until: start + device.expires_in * 1000,
       prompt: {
         userCode: printable(device.user_code),
         verificationUri: shown(device.verification_uri),

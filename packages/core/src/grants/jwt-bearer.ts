@@ -29,6 +29,7 @@ export interface BearerAssertion {
   readonly principal?: string | undefined
 }
 
+/** What `jwtAssertion` takes besides the key (RFC 7523 section 3). */
 export interface JwtAssertionOptions extends Omit<PrivateKeyJwtOptions, 'audience'> {
   /** `iss`. Default: `clientId`. */
   issuer?: string | undefined
@@ -44,6 +45,7 @@ export interface JwtAssertionOptions extends Omit<PrivateKeyJwtOptions, 'audienc
   lifetime?: number | undefined
 }
 
+/** What `jwtBearer` takes besides what all sources do. */
 export interface JwtBearerOptions extends SourceOptions {
   /**
    * Asked for at every token request. What a function of one's own gives has to speak for one and the same subject:

@@ -1,3 +1,4 @@
+/** What one login asks for (OpenID Connect Core section 3.1.2.1). */
 export interface LoginOptions {
   /** Any JSON value; comes back from `handleCallback()`. */
   appState?: unknown
@@ -15,6 +16,7 @@ export interface LoginOptions {
   parameters?: Record<string, string> | undefined
 }
 
+/** How a sign-out ends. */
 export interface LogoutOptions {
   /** OpenID Connect RP-Initiated Logout section 2. */
   postLogoutRedirectUri?: string | undefined

@@ -6,6 +6,7 @@ import type { SourceOptions } from '../source-options.ts'
 import { TokenManager } from '../token-manager.ts'
 import { tokenParameters } from '../token-parameters.ts'
 
+/** What `password` takes besides what all sources do. */
 export interface PasswordOptions extends SourceOptions {
   /** Asked for once per source where it is a function: it names the session. */
   username: string | (() => string | Promise<string>)

@@ -6,6 +6,7 @@ import { emptyRecord } from '../session-record.ts'
 import type { SourceOptions } from '../source-options.ts'
 import { TokenManager } from '../token-manager.ts'
 
+/** What `refreshToken` takes besides what all sources do. */
 export interface RefreshTokenOptions extends SourceOptions {
   /** Obtained elsewhere. The same one finds its stored successor; another one replaces the stored session. */
   refreshToken: string

@@ -42,6 +42,7 @@ export interface ExchangeOptions extends SourceOptions {
   flow?: 'token_exchange' | 'on_behalf_of' | undefined
 }
 
+/** What `tokenExchange` takes besides what all exchanges do. */
 export interface TokenExchangeOptions extends ExchangeOptions {
   /**
    * A function is asked at every exchange, and has to give tokens of one and the same subject: `sessionKey` tells several

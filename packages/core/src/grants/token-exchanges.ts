@@ -32,7 +32,7 @@ export interface TokenExchanges {
  * before you exchange it; a `store` should let records expire. Throws an `OAuthError` for options that cannot work.
  */
 export function tokenExchanges(options: TokenExchangesOptions): TokenExchanges {
-  assertExchangeable(options, 'dpop' in options ? 'dpop' : undefined)
+  assertExchangeable(options, Object(options).dpop ? 'dpop' : undefined)
   assertUsable(options)
   const client = new Client(confidential(options))
   const warned = new Set<string>()

@@ -1,4 +1,4 @@
-import { type Checks, equal, holder, pause, range, record, until } from './check-parts.ts'
+import { briefHolder, type Checks, equal, holder, pause, range, record, until } from './check-parts.ts'
 
 /** Locks, leases, news. */
 export const lockChecks: Checks = {
@@ -52,7 +52,7 @@ export const lockChecks: Checks = {
   },
 
   async 'a holder past its lease is passed over, and its lease is lost'(store, other) {
-    const slow = holder(store, 'alice', 200)
+    const slow = await briefHolder(store, 'alice')
     const lease = await slow.lease
     equal(lease.valid(), true)
     equal(await other.lock('alice', async (next) => [lease.valid(), next.valid()]), [false, true])

@@ -94,3 +94,30 @@ test('a sign-out is not undone by the sign-in before it, whose write nobody answ
   await turns(5)
   expect(other.source.session.status).toBe('signedOut')
 })
+
+test('nor is the sign-out of a tab that had not heard of that sign-in', async () => {
+  const server = strictServer(0)
+  const { watch: _, ...shared } = memoryStore()
+  const log = new Log()
+  let answers = true
+  const store: TokenStore = {
+    ...shared,
+    replace: async (...given) => {
+      const replaced = await shared.replace(...given)
+      return answers ? replaced : new Promise(() => {})
+    },
+  }
+  const world = { kind: 'authorizationCode', server, log, random: () => 0, nextFault: () => ({}) } as const
+  const [here, there] = [openTab({ ...world, store }), openTab({ ...world, store: shared })]
+  await there.signIn()
+  await elapse(SECOND)
+  expect(await here.source.getAccessToken()).toMatch(/^access-token/)
+  answers = false
+  void here.signIn()
+  await turns(10)
+  answers = true
+  await there.source.revoke()
+  await elapse(10 * SECOND)
+  expect((await outcome(here.source.getAccessToken())).error).toMatchObject({ name: 'LoginRequiredError' })
+  expect([here.source.session.status, there.source.session.status]).toEqual(['signedOut', 'signedOut'])
+})

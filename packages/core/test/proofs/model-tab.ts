@@ -7,8 +7,8 @@ export type Kind = 'authorizationCode' | 'password' | 'refreshToken'
 /** A read, a write, or the answer to one that was done. */
 export type StoreOperation = 'get' | 'replace' | 'answer'
 
-/** It fails at once, or is given up before it does; or it is given up before it works. */
-export type StoreFault = 'throws' | 'hangs' | 'late'
+/** It fails at once, after a while, or is given up before it does; or it takes a while, or is given up, before it works. */
+export type StoreFault = 'throws' | 'fails slowly' | 'hangs' | 'slow' | 'late'
 
 /** It is refused, never comes, comes when nobody waits any more, or never ends. */
 export type LockFault = 'refused' | 'hangs' | 'late' | 'kept'
@@ -32,6 +32,8 @@ export interface Surroundings {
 
 /** Milliseconds: longer than a call of the store is waited for. */
 const GIVEN_UP = 6000
+/** And shorter. */
+const SLOW = 2500
 
 const REDIRECT_URI = 'https://app.example/callback'
 
@@ -103,9 +105,11 @@ function storeOf(world: Surroundings, self: () => Tab): TokenStore {
   }
   const trouble = async (operation: StoreOperation, note: () => void) => {
     const fault = world.nextStore?.(operation)
-    if (fault) note()
-    if (fault === 'hangs' || fault === 'late') await new Promise((resolve) => setTimeout(resolve, GIVEN_UP))
-    if (fault === 'hangs' || fault === 'throws') throw new Error(`the disk is full (${operation})`)
+    if (fault && fault !== 'slow') note()
+    const delay = fault === 'hangs' || fault === 'late' ? GIVEN_UP : fault === 'throws' ? 0 : SLOW
+    if (fault && delay) await new Promise((resolve) => setTimeout(resolve, delay))
+    if (fault === 'hangs' || fault === 'throws' || fault === 'fails slowly')
+      throw new Error(`the disk is full (${operation})`)
   }
   return {
     keys: store.keys,

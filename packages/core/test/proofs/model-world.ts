@@ -17,7 +17,7 @@ export type Step =
   | { do: 'revoke' | 'signIn' | 'crash' | 'wake'; tab: number }
   | { do: 'open' | 'serverRevokes' }
   | { do: 'fault'; fault: keyof typeof faults }
-  | { do: 'storeFails'; operation: StoreOperation; fault: StoreFault; times: number }
+  | { do: 'storeFails'; operations: StoreOperation[]; fault: StoreFault; times: number }
   | { do: 'lockFails'; fault: LockFault }
   | { do: 'elapse' | 'jump'; ms: number }
 
@@ -53,7 +53,7 @@ export class World {
       nextStore: (operation) => {
         const fault = this.#storeFaults[operation].shift()
         // Several that are given up may take longer than a lease.
-        if (fault && fault !== 'throws') this.#storeFaults = noFaults()
+        if (fault === 'hangs' || fault === 'late') this.#storeFaults = noFaults()
         return fault
       },
     }
@@ -83,7 +83,8 @@ export class World {
     else if (step.do === 'open' && living.length < MOST_TABS) this.open()
     else if (step.do === 'fault') this.#faults.push(faults[step.fault])
     else if (step.do === 'lockFails') this.#locks.push(step.fault)
-    else if (step.do === 'storeFails') this.#storeFaults[step.operation] = Array(step.times).fill(step.fault)
+    else if (step.do === 'storeFails')
+      for (const operation of step.operations) this.#storeFaults[operation] = Array(step.times).fill(step.fault)
     else if (step.do === 'elapse') await this.elapse(step.ms)
     else if (step.do === 'jump') {
       await this.turns(1) // nobody sets a clock between a check and its answer
@@ -95,7 +96,9 @@ export class World {
   act(tab: Tab, step: Step): void {
     const { source, got } = tab
     if (step.do === 'get') for (let n = 0; n < step.calls; n++) this.call(tab, source.getAccessToken())
-    if (step.do === 'set') for (let n = 0; n < step.calls; n++) this.call(tab, source.getTokenSet())
+    // Two tokens, of one refresh token.
+    if (step.do === 'set')
+      for (let n = 0; n < step.calls; n++) this.call(tab, source.getTokenSet(n % 2 ? { resource: 'urn:other' } : {}))
     if (step.do === 'reject') {
       const rejectedToken = got.at(step.oldest ? 0 : -1) ?? 'never issued'
       this.call(tab, source.getAccessToken({ rejectedToken }))

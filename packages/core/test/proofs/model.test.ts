@@ -5,7 +5,7 @@ import { HOUR, MINUTE, movedTime, SECOND, START } from '../renewal-harness.ts'
 import { judge } from './model-invariants.ts'
 import { keysWithoutThreads } from './model-keys.ts'
 import { faults, TIMEOUT } from './model-log.ts'
-import type { Kind } from './model-tab.ts'
+import type { Kind, StoreOperation } from './model-tab.ts'
 import { type Step, World } from './model-world.ts'
 
 movedTime()
@@ -32,8 +32,8 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     weight: 4,
     arbitrary: fc.record({
       do: fc.constant('storeFails'),
-      operation: fc.constantFrom('get', 'replace', 'answer'),
-      fault: fc.constantFrom('throws', 'hangs', 'late'),
+      operations: fc.constantFrom<StoreOperation[]>(['get'], ['replace'], ['answer'], ['get', 'replace']),
+      fault: fc.constantFrom('throws', 'fails slowly', 'hangs', 'slow', 'late'),
       times: fc.integer({ min: 1, max: 3 }),
     }),
   },

@@ -33,6 +33,7 @@ export const SOURCES = {
   revocation: 'RFC 7009 section 2',
 } as const
 
+/** What was looked at; docs/doctor.md tells of each. */
 export type FindingId = keyof typeof SOURCES
 /** `unknown`: could not be looked at. */
 export type Level = 'ok' | 'warning' | 'error' | 'unknown'

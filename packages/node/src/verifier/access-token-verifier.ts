@@ -51,6 +51,7 @@ export interface AccessTokenVerifierOptions extends AccessRules, Omit<TrustedSer
   clockTolerance?: number | undefined
 }
 
+/** Lets requests in, or tells what to answer. */
 export interface AccessTokenVerifier {
   /**
    * The claims of the request's access token. Rejects with a `VerificationError`, which knows what to answer. `rules`
@@ -90,7 +91,7 @@ export function accessTokenVerifier(options: AccessTokenVerifierOptions): Access
   if (!isAmount(clockTolerance)) throw wrong('clockTolerance cannot be used', 'Give seconds, as a number.')
   const servers = trustedServers(options, clockTolerance)
   const [only] = servers
-  const origin = options.origin && secureUrl(options.origin, options.allowInsecureRequests).origin
+  const origin = options.origin && secureUrl(options.origin, 'origin', options.allowInsecureRequests).origin
   const proofs = new DPoPProofs(nonces, clockTolerance)
   const binding = new TokenBinding({ proofs, certificateOf: certificateReader(clientCertificate), origin })
   const isBound = dpop === 'required'

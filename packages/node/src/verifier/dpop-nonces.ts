@@ -11,6 +11,7 @@ export interface DPoPNonces {
   issuedAt(nonce: unknown): Promise<number | undefined>
 }
 
+/** How nonces are made. */
 export interface DPoPNoncesOptions {
   /** 32 bytes or more, the same for all processes that answer for one API. Default: one of this process, until it ends. */
   key?: Uint8Array | undefined

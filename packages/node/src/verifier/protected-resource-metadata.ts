@@ -37,7 +37,7 @@ export interface PublishedMetadata {
 /** The metadata of an API (RFC 9728 sections 2 and 3.1). Throws an `OAuthError` where `resource` cannot be one. */
 export function protectedResourceMetadata(options: ProtectedResourceOptions): PublishedMetadata {
   const { resource, issuer, scope, dpop, metadata } = options
-  const { origin, pathname, search } = secureUrl(resource)
+  const { origin, pathname, search } = secureUrl(resource, 'resource')
   const issuers = [issuer].flat()
   if (issuers.length === 0) throw new OAuthError('invalid-options', 'No issuer is given', { fix: 'Set issuer.' })
   // The well-known part goes between host and path; a path that is only a slash goes away (section 3.1).

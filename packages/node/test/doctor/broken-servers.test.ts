@@ -463,7 +463,7 @@ const table: Broken[] = [
     title: 'a token endpoint that does not answer',
     wrong: ['error token-endpoint', 'error cors-token', 'unknown dpop'],
     breaks: (server) => server.fault({ hang: true }),
-    given: { timeout: 500 },
+    given: { timeout: 1500 },
     fix: /./,
   },
   {
