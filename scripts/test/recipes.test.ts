@@ -33,29 +33,32 @@ test('every recipe compiles against the packages as they are built', () => {
   expect(recipes.length).toBeGreaterThanOrEqual(7)
 })
 
-test.each(['ky', 'openapi-fetch', 'ofetch', 'graphql-request', 'octokit'])('the recipe for %s works', async (name) => {
-  const sent: { path: string; token: string | undefined; body: string }[] = []
-  const server = createServer(async (request, response) => {
-    const body = `${await buffer(request)}`
-    const { method, url: path = '' } = request
-    response.setHeader('content-type', 'application/json')
-    if (path === '/token') return response.end(JSON.stringify({ access_token: `t${++issued}`, token_type: 'Bearer' }))
-    sent.push({ path, token: request.headers.authorization, body })
-    if (request.headers.authorization !== 'Bearer t2') return response.writeHead(401).end('{}')
-    const answer = { method, body }
-    response.end(JSON.stringify(path === '/graphql' ? { data: answer } : answer))
-  })
-  let issued = 0
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  onTestFinished(() => void server.close())
-  const origin = `http://127.0.0.1:${Object(server.address()).port}`
-  const stdout = await outputOf(name, origin)
-  expect(stdout).toContain("method: 'POST'")
-  expect(sent.map(({ token }) => token)).toEqual(['Bearer t1', 'Bearer t2'])
-  expect(sent[1]).toEqual({ ...sent[0], token: 'Bearer t2' })
-  expect(sent[1]?.body).toMatch(name === 'graphql-request' ? /method body/ : /^\{"item":7\}$/)
-})
+test.each(['ky', 'openapi-fetch', 'ofetch', 'graphql-request', 'octokit', 'own-grant'])(
+  'the recipe for %s works',
+  async (name) => {
+    const sent: { path: string; token: string | undefined; body: string }[] = []
+    const server = createServer(async (request, response) => {
+      const body = `${await buffer(request)}`
+      const { method, url: path = '' } = request
+      response.setHeader('content-type', 'application/json')
+      if (path === '/token') return response.end(JSON.stringify({ access_token: `t${++issued}`, token_type: 'Bearer' }))
+      sent.push({ path, token: request.headers.authorization, body })
+      if (request.headers.authorization !== 'Bearer t2') return response.writeHead(401).end('{}')
+      const answer = { method, body }
+      response.end(JSON.stringify(path === '/graphql' ? { data: answer } : answer))
+    })
+    let issued = 0
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    onTestFinished(() => void server.close())
+    const origin = `http://127.0.0.1:${Object(server.address()).port}`
+    const stdout = await outputOf(name, origin)
+    expect(stdout).toContain("method: 'POST'")
+    expect(sent.map(({ token }) => token)).toEqual(['Bearer t1', 'Bearer t2'])
+    expect(sent[1]).toEqual({ ...sent[0], token: 'Bearer t2' })
+    expect(sent[1]?.body).toMatch(name === 'graphql-request' ? /method body/ : /^\{"item":7\}$/)
+  },
+)
 
 test.each([
   ['server-sent-events', ['message one 1', /offline, trying again in \d+ ms/, 'done two 2']],
