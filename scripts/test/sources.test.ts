@@ -20,7 +20,7 @@ const layers: Record<number, string[]> = {
     'jwt-part.ts',
     'standard-schema.ts',
   ],
-  2: ['token-store.ts', 'lock.ts', 'memory-store.ts', 'transaction-store.ts', 'renewal-errors.ts'],
+  2: ['token-store.ts', 'lock.ts', 'memory-store.ts', 'transaction-store.ts', 'renewal-errors.ts', 'storage-call.ts'],
   3: [
     ...[
       'client.ts',

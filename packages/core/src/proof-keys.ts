@@ -1,12 +1,9 @@
-import { within } from './deadline.ts'
 import { StoreError } from './errors.ts'
 import { newProofKey, type ProofKey, proofKeyFrom } from './proof-key.ts'
 import type { BoundSource } from './proof-of-possession.ts'
 import { emptyRecord, nextVersion, type StoredKey } from './session-record.ts'
+import { storageCall } from './storage-call.ts'
 import { versionOf } from './token-store.ts'
-
-/** Milliseconds after which a storage call is given up. */
-const STORAGE_TIMEOUT = 5000
 
 /**
  * The keys of one source. Every session carries the one that it is bound to; the one for the next session has a record of
@@ -53,8 +50,7 @@ export class ProofKeys {
     const { name: grant, principal } = this.#source.kind
     if (!store?.keys) return this.#own()
     const name = JSON.stringify([issuer, clientId, grant, principal ? await principal() : sessionKey, 'DPoP'])
-    const late = () => new StoreError(`The token store did not answer within ${STORAGE_TIMEOUT} ms`)
-    return within(STORAGE_TIMEOUT, late, async () => {
+    return storageCall('answer', async () => {
       for (let tries = 0; tries < 3; tries++) {
         const found = await store.get(name)
         const { key } = Object(found)

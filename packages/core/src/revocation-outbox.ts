@@ -1,17 +1,16 @@
-import { timerBehind, within } from './deadline.ts'
-import { type OAuthError, StoreError, TokenUnavailableError } from './errors.ts'
+import { timerBehind } from './deadline.ts'
+import { type OAuthError, TokenUnavailableError } from './errors.ts'
 import { forbids, nextFailure, PROBE_INTERVAL } from './renewal-policy.ts'
 import { dead, type Revocation, type RevocationContext, type RevocationOutbox, type Revocations } from './revocation.ts'
 import { LONGEST_WAIT } from './server-answers.ts'
 import { type Failure, nextVersion, parseRecord, type SessionRecord } from './session-record.ts'
+import { storageCall } from './storage-call.ts'
 import { versionOf } from './token-store.ts'
 
 /** Milliseconds after a sign-out until what the server could not be told is given up: 7 days. */
 const LIFE = 604_800_000
 /** How many tokens wait at most; the oldest are given up first. */
 const MOST = 100
-/** Milliseconds after which a storage call is given up. */
-const STORAGE_TIMEOUT = 5000
 /** Milliseconds until a store that failed is asked again. */
 const AGAIN = 60_000
 
@@ -135,12 +134,15 @@ class StoredRevocations implements Revocations {
     try {
       for (let tries = 0; store && tries < 10; tries++) {
         const memory = this.#memory
-        const found: unknown = await inTime(() => store.get(this.#key))
+        const found: unknown = await storageCall('answer', () => store.get(this.#key))
         const before = this.#valid(outboxIn(found), memory)
         const next = change(before)
         const isThere = next.pending.length === 0 ? found === undefined : next === before && memory.pending.length === 0
         const version = versionOf(found)
-        if (isThere || (await inTime(() => store.replace(this.#key, version, recordOf(next, version))))) {
+        if (
+          isThere ||
+          (await storageCall('answer', () => store.replace(this.#key, version, recordOf(next, version))))
+        ) {
           if (this.#memory === memory) this.#memory = { pending: [] }
           return this.#schedule(next)
         }
@@ -193,9 +195,4 @@ function outboxIn(found: unknown): Outbox {
     return isSound ? [{ token, kind, until: Math.min(until, latest) }] : []
   })
   return { pending, failure: record?.failures?.[''] }
-}
-
-function inTime<T>(call: () => Promise<T>): Promise<T> {
-  const late = () => new StoreError('The token store did not answer')
-  return within(STORAGE_TIMEOUT, late, async () => call())
 }

@@ -1,14 +1,10 @@
-import { within } from './deadline.ts'
-import { OAuthError, StoreError } from './errors.ts'
 import { HeldToken } from './held-token.ts'
 import { ours } from './renewal-errors.ts'
 import { type Failed, forbids } from './renewal-policy.ts'
 import type { Identity, SessionOptions } from './session-options.ts'
 import { emptyRecord, ended, isContinued, nextVersion, parseRecord, type SessionRecord } from './session-record.ts'
+import { storageCall } from './storage-call.ts'
 import { type TokenStore, versionOf } from './token-store.ts'
-
-/** Milliseconds after which a storage call is given up. */
-const STORAGE_TIMEOUT = 5000
 
 /** This process's or page's copy of one record. The store is the truth; the copy is what is served from. */
 export class SessionCopy {
@@ -35,6 +31,8 @@ export class SessionCopy {
   #identity: Promise<Identity> | undefined
   /** The refresh token that others have, as far as is known: the store's when it was last seen or, where it has none, the seed. */
   #stored: string | undefined
+  /** And the one that they may have in a moment. */
+  #writing: string | undefined
   /** Whether a record of this session was ever seen there, and when the session had begun that was seen last. */
   #owned = false
   #startedAt: number | undefined
@@ -124,6 +122,7 @@ export class SessionCopy {
     const record = { ...next, version: nextVersion(next.version) }
     let written = false
     this.#tried = record.version
+    this.#writing = record.refreshToken
     this.#changed = ++this.#step
     try {
       const expected = next.version === 0 ? undefined : next.version
@@ -135,6 +134,7 @@ export class SessionCopy {
     } catch (error) {
       this.#notSaved(error)
     } finally {
+      this.#writing = undefined
       this.#changed = ++this.#step
     }
     // Somebody signed in or out meanwhile, and writes after this; or it was written over, which is known already.
@@ -188,7 +188,7 @@ export class SessionCopy {
 
   /** Whether others may have this refresh token. */
   isShared(refreshToken: string): boolean {
-    return refreshToken === this.#stored
+    return refreshToken === this.#stored || refreshToken === this.#writing
   }
 
   /** Somebody has signed in here, and the store does not know yet. */
@@ -240,11 +240,6 @@ export class SessionCopy {
 
   async #storage<T>(what: string, call: (key: string) => Promise<T> | T): Promise<T> {
     const { key } = await this.identity()
-    const late = () => new StoreError(`The token store did not ${what} within ${STORAGE_TIMEOUT} ms`)
-    try {
-      return await within(STORAGE_TIMEOUT, late, async () => call(key))
-    } catch (cause) {
-      throw cause instanceof OAuthError ? cause : new StoreError(`The token store could not ${what}`, { cause })
-    }
+    return storageCall(what, () => call(key))
   }
 }

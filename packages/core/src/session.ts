@@ -224,7 +224,8 @@ export class Session extends SessionCopy {
     const { own, watched, guard } = this.options
     guard()
     const held = this.held.get(own.tokenKey)
-    if (this.#flights.size) return // what it comes to is written, and after it there is a timer again
+    // What it comes to is written, and after it there is a timer again; but one may wait for the lock that is kept here.
+    if (this.#flights.size && !this.#kept) return
     const again = () => this.saved.then(() => this.save())
     const tried = () => (this.unsaved ? this.#settled() : this.reload())
     if (this.unsaved || this.#unread) void settledWithin(this.#retry.begin(), again()).then(tried)

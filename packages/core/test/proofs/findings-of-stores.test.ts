@@ -121,3 +121,49 @@ test('nor is the sign-out of a tab that had not heard of that sign-in', async ()
   expect((await outcome(here.source.getAccessToken())).error).toMatchObject({ name: 'LoginRequiredError' })
   expect([here.source.session.status, there.source.session.status]).toEqual(['signedOut', 'signedOut'])
 })
+
+test('a renewal that waits for the lock which its own session keeps does not keep what is unsaved from the store', async () => {
+  const server = strictServer(0)
+  const shared = memoryStore()
+  let writes = 0
+  const replace: TokenStore['replace'] = async (...given) => {
+    // The note that a refresh token is sent is taken; what came for it is not, at first.
+    if (++writes === 2) return new Promise(() => {})
+    return shared.replace(...given)
+  }
+  const log = new Log()
+  log.seededWith(server.newRefreshToken())
+  const world = { kind: 'refreshToken', server, log, random: () => 0, nextFault: () => ({}) } as const
+  const mine = openTab({ ...world, store: { ...shared, replace } })
+  const both = [mine.source.getTokenSet(), mine.source.getTokenSet({ resource: 'urn:other' })]
+  await elapse(20 * SECOND)
+  await Promise.all(both)
+  const theirs = openTab({ ...world, store: shared })
+  await theirs.source.getAccessToken({ rejectedToken: await theirs.source.getAccessToken() })
+  await elapse(20 * SECOND)
+  expect(server.reuses).toEqual([])
+  expect(theirs.source.session.status).toBe('signedIn')
+})
+
+test('a refresh token that is being written counts as one that others have', async () => {
+  const server = testAuthorizationServer({ lifetime: 60 })
+  const shared = memoryStore()
+  const { options } = sourceAt(server)
+  const slowly: TokenStore = {
+    ...shared,
+    lock: broken,
+    replace: async (...given) => {
+      await new Promise((resolve) => setTimeout(resolve, 2500))
+      return shared.replace(...given)
+    },
+  }
+  const mine = password({ ...options, ...USER, store: slowly })
+  const rejectedToken = await mine.getAccessToken()
+  const renewed = mine.getAccessToken({ rejectedToken })
+  await elapse(3 * SECOND)
+  expect(server.accepts(await renewed)).toBe(true)
+  const theirs = password({ ...options, ...USER, store: shared })
+  expect(server.accepts(await theirs.getAccessToken({ rejectedToken }))).toBe(true)
+  await elapse(20 * SECOND)
+  expect(server.reuses).toEqual([])
+})
