@@ -55,6 +55,17 @@ export interface AuthorizationServer {
   stop(): Promise<void>
 }
 
+/** A port of those that the system gives to nobody who wants any: it is still free when the server has been away. */
+async function anyPort(listen: (port: number) => Promise<number>): Promise<number> {
+  for (;;) {
+    try {
+      return await listen(20_000 + Math.floor(Math.random() * 12_000))
+    } catch (error) {
+      if (Object(error).code !== 'EADDRINUSE') throw error
+    }
+  }
+}
+
 /** An authorization server on the loopback interface that strictly rotates refresh tokens and forgets all in the end. */
 export async function startAuthorizationServer(options: AuthorizationServerOptions = {}): Promise<AuthorizationServer> {
   const { host = '127.0.0.1', port = 0, refreshTokenTTL = 3600 } = options
@@ -86,7 +97,7 @@ export async function startAuthorizationServer(options: AuthorizationServerOptio
     await closed
   }
 
-  const ownPort = await listen(port)
+  const ownPort = await (port === 0 ? anyPort(listen) : listen(port))
   const issuer = `http://${host}:${ownPort}`
   const memory = createMemory()
   const provider = new Provider(

@@ -146,9 +146,9 @@ test('a challenge about the person or the proof says nothing against the token: 
 test('a hostile challenge holds nothing up', async () => {
   for (const piece of ['\\', '"', '\\"', '"\\', ' ', 'a ', 'a=', ',']) {
     const { fetch } = recorder(refusal(`x"${piece.repeat(30_000)}`))
-    const start = performance.now()
+    const start = process.cpuUsage()
     await authenticatedFetch(new CountingSource(), { apis: API, fetch })(API)
-    expect(performance.now() - start, piece).toBeLessThan(1000)
+    expect(process.cpuUsage(start).user / 1000, piece).toBeLessThan(1000)
   }
 })
 

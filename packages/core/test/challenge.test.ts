@@ -179,8 +179,8 @@ test('a hostile header of a megabyte is done with at once', () => {
   ]
   for (const piece of hostile) {
     const response = new Response(null, { status: 401, headers: { 'www-authenticate': `x${piece.repeat(400_000)}x` } })
-    const start = performance.now()
+    const start = process.cpuUsage()
     challengeOf(response)
-    expect(performance.now() - start, piece).toBeLessThan(1000)
+    expect(process.cpuUsage(start).user / 1000, piece).toBeLessThan(1000)
   }
 })

@@ -124,7 +124,7 @@ test('of many servers those that were heard of longest ago are forgotten', async
 test('a challenge that is long and hostile holds nobody up', async () => {
   const { source } = start()
   const hostile = ['dpop error='.repeat(30_000), `dpop ${'error '.repeat(30_000)}`, `DPoP error${' '.repeat(200_000)}`]
-  const begun = performance.now()
+  const begun = process.cpuUsage()
   for (const challenge of hostile) {
     const response = new Response(undefined, {
       status: 401,
@@ -132,7 +132,7 @@ test('a challenge that is long and hostile holds nobody up', async () => {
     })
     expect(source.observe?.({ url: API, response })).toBe(false)
   }
-  expect(performance.now() - begun).toBeLessThan(1000)
+  expect(process.cpuUsage(begun).user / 1000).toBeLessThan(1000)
 })
 
 test('a nonce that comes with a good answer is the next one', async () => {

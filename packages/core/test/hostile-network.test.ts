@@ -117,7 +117,7 @@ test.each<[string, Answer, object]>([
   const begun = performance.now()
   const error = await rejection(source(server.origin).getAccessToken())
   expect(error).toMatchObject({ name: 'TokenUnavailableError', retryable: true, ...expected })
-  expect(performance.now() - begun).toBeLessThan(5000)
+  expect(performance.now() - begun).toBeLessThan(10_000)
 })
 
 const bomb = gzipSync(gzipSync(Buffer.alloc(100_000_000, ' ')))
