@@ -107,6 +107,16 @@ test('what an app has left undefined among the extra parameters is not sent as t
   expect([body?.get('audience'), body?.get('tenant')]).toEqual([null, 't'])
 })
 
+test('what is empty is not sent: it means the same, and some servers refuse it', async () => {
+  const app = startApp({ scope: '' })
+  await app.auth.login({ scope: ' ', prompt: '', loginHint: '', acrValues: '', maxAge: 0 })
+  const { searchParams } = new URL(app.page.lastVisited)
+  for (const name of ['scope', 'prompt', 'login_hint', 'acr_values']) expect(searchParams.has(name), name).toBe(false)
+  expect(searchParams.get('max_age')).toBe('0')
+  await app.auth.logout({ postLogoutRedirectUri: '' })
+  expect(new URL(app.page.lastVisited).searchParams.has('post_logout_redirect_uri')).toBe(false)
+})
+
 test('the query of the authorization endpoint is kept', async () => {
   const { auth, page, server } = startApp()
   server.metadata = { authorization_endpoint: `${ISSUER}/authorize?tenant=t1` }
