@@ -95,3 +95,10 @@ test.each([
     lines.map((line) => (typeof line === 'string' ? line : expect.stringMatching(line))),
   )
 })
+
+test('the recipe for tests signs somebody in, and breaks, without a server', async () => {
+  const stdout = await outputOf('signed-in', 'https://api.example.com')
+  for (const said of ["status: 'signedIn'", "sub: 'ada'", "sent: 'Bearer of-ada'", 'network true']) {
+    expect(stdout).toContain(said)
+  }
+})

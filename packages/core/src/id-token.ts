@@ -56,7 +56,10 @@ async function hashOf({ access_token, id_token }: TokenEndpointResponse): Promis
 export async function accepted(claims: Claims, schema: StandardSchemaV1<unknown, object> | undefined): Promise<object> {
   try {
     const checked = await schema?.['~standard'].validate(claims)
-    if (!checked?.issues) return checked?.value ?? {}
+    if (!checked?.issues) {
+      JSON.stringify(checked) // throws for what would be damage in the record: a big integer, a circle
+      return checked?.value ?? {}
+    }
     throw new TokenUnavailableError('invalid-response', `Claims are refused: ${checked.issues[0]?.message}`, {
       fix: 'Check the option claims, and which scopes give these claims.',
     })

@@ -9,11 +9,11 @@ export function tokenParameters(
   own: Record<string, string | undefined> = {},
 ): URLSearchParams {
   const result = new URLSearchParams(parameters)
-  // What an app has left undefined is not there; as text it would be `undefined`.
+  // What an app has left undefined is not there; as text it would be `undefined`. Nor is what is empty (section 3.2).
   for (const name in parameters) if (parameters[name] === undefined) result.delete(name)
   if (resource !== undefined) result.delete('resource')
   for (const one of [resource ?? []].flat()) result.append('resource', one)
-  for (const [name, value] of Object.entries({ scope, ...own })) if (value !== undefined) result.set(name, value)
+  for (const [name, value] of Object.entries({ scope, ...own })) if (value) result.set(name, value)
   return result
 }
 

@@ -17,11 +17,9 @@ export class Warnings {
   warn(message: string, about: string = message): void {
     if (this.#said.has(about)) return
     this.#said.add(about)
-    try {
-      this.#say(message)
-    } catch (error) {
-      console.warn('keyturn: onWarning failed', error)
-    }
+    // However it fails: an async one rejects, and nobody else would handle that.
+    const said = new Promise((resolve) => resolve(this.#say(message)))
+    said.catch((error) => console.warn('keyturn: onWarning failed', error))
   }
 
   degraded(what: string, cause?: unknown): void {

@@ -1,5 +1,13 @@
 import { createHash } from 'node:crypto'
-import { authorizationCode, dpop, memoryStore, memoryTransactions, OAuthError, StoreError } from '@keyturn/core'
+import {
+  authorizationCode,
+  dpop,
+  memoryStore,
+  memoryTransactions,
+  OAuthError,
+  StoreError,
+  type Transaction,
+} from '@keyturn/core'
 import { expect, test } from 'vitest'
 import { comeBack, FakePage, ISSUER, REDIRECT_URI, rejection, SignInServer, startApp } from './sign-in-server.ts'
 
@@ -105,6 +113,24 @@ test('what an app has left undefined among the extra parameters is not sent as t
   await app.auth.handleCallback()
   const body = app.server.tokenRequests[0]
   expect([body?.get('audience'), body?.get('tenant')]).toEqual([null, 't'])
+})
+
+test('an appState that cannot be remembered is named by the error, and nothing navigates', async () => {
+  const put = (_: string, transaction: Transaction) => void JSON.stringify(transaction) // as session storage has it
+  const { auth, page } = startApp({ transactions: { ...memoryTransactions(), put } })
+  const error = await rejection(auth.login({ appState: 7n }))
+  expect(error).toMatchObject({ code: 'storage', fix: expect.stringContaining('appState') })
+  expect(page.visited).toEqual([])
+})
+
+test('what is empty is not sent: it means the same, and some servers refuse it', async () => {
+  const app = startApp({ scope: '' })
+  await app.auth.login({ scope: ' ', prompt: '', loginHint: '', acrValues: '', maxAge: 0 })
+  const { searchParams } = new URL(app.page.lastVisited)
+  for (const name of ['scope', 'prompt', 'login_hint', 'acr_values']) expect(searchParams.has(name), name).toBe(false)
+  expect(searchParams.get('max_age')).toBe('0')
+  await app.auth.logout({ postLogoutRedirectUri: '' })
+  expect(new URL(app.page.lastVisited).searchParams.has('post_logout_redirect_uri')).toBe(false)
 })
 
 test('the query of the authorization endpoint is kept', async () => {

@@ -108,6 +108,18 @@ test.each<[string, Validate, string?]>([
   expect(writes).toEqual([])
 })
 
+test('claims that no record can hold are told at the sign-in, and do not look like a damaged store', async () => {
+  const circle: { groups: string[]; self?: unknown } = { groups: [] }
+  circle.self = circle
+  for (const value of [circle, { groups: [], id: 5n }]) {
+    const { auth, signIn, warnings } = start(() => ({ value }))
+    const error = await rejection(signIn())
+    expect(error).toMatchObject({ code: 'exchange-failed', appState: 'deep', cause: { code: 'callback-failed' } })
+    expect(auth.session).toEqual({ status: 'signedOut' })
+    expect(warnings).toEqual([])
+  }
+})
+
 test('the error says what the validator said', async () => {
   const { signIn, server } = start()
   server.idToken = (claims) => claims

@@ -49,7 +49,7 @@ test('over https every cookie belongs to this host alone, and no script, other s
   expect(visitor.received).toHaveLength(4)
   for (const line of visitor.received) {
     expect(line).toMatch(
-      /^__Host-keyturn-[0-9a-f]{8}-(session|login-[0-9a-f]{16})=[\w-]*; Path=\/; Max-Age=(0|3600|604800); HttpOnly; SameSite=Lax; Secure$/,
+      /^__Host-keyturn-[0-9a-f]{8}-(session|login-[0-9a-f]{16})=[\w-]*; Path=\/; Max-Age=(0|7200|604800); HttpOnly; SameSite=Lax; Secure$/,
     )
   }
   expect(auth?.session.status).toBe('signedOut')

@@ -206,7 +206,7 @@ export class AuthorizationCodeFlow<C extends Claims = Claims> extends TokenManag
     try {
       return await within(PATIENCE, Error, async () => call(transactions))
     } catch (cause) {
-      throw new StoreError('Cannot remember the login', { cause, fix: 'Allow session storage.' })
+      throw new StoreError('Cannot remember the login', { cause, fix: 'Allow session storage; appState is JSON.' })
     }
   }
 

@@ -377,12 +377,13 @@ test('R13: a failure in the background is handled, whatever throws', async () =>
   expect(server.accepts(await source.getAccessToken())).toBe(true)
 })
 
-test('R13: an onWarning that throws breaks nothing', async () => {
+test.each(['throws', 'rejects'])('R13: an onWarning that %s breaks nothing', async (how) => {
   const server = testAuthorizationServer()
   const { store, trouble } = troubledStore()
   const { options } = sourceAt(server, { store })
   trouble.get = trouble.replace = 'throws'
   const onWarning = () => {
+    if (how === 'rejects') return Promise.reject(new Error('boom'))
     throw new Error('boom')
   }
   const source = clientCredentials({ ...options, onWarning })
