@@ -122,3 +122,55 @@ test.each([5.5, 8, 12, Number.POSITIVE_INFINITY])(
     expect(source.session).toMatchObject({ status: 'signedIn' })
   },
 )
+
+/** Two tokens of one session, of which both are to be renewed, and a store that takes nothing of it at first. */
+async function twoTokens() {
+  const server = testAuthorizationServer({ lifetime: 60 })
+  const { store: inner, record } = troubledStore()
+  let failures = 0
+  const store: TokenStore = {
+    ...inner,
+    async replace(...write) {
+      if (failures-- > 0) throw new Error('the disk is full')
+      return inner.replace(...write)
+    },
+  }
+  const source = refreshToken({ ...sourceAt(server, { store }).options, refreshToken: server.newRefreshToken() })
+  const rejectedToken = await source.getAccessToken()
+  const before = (await record())?.refreshToken
+  failures = 2
+  const renewed = [source.getAccessToken({ rejectedToken }), source.getAccessToken({ resource: 'urn:other' })].map(
+    outcome,
+  )
+  return { server, record, before, renewed }
+}
+
+test('what could not be written is written soon, though another token of the session waits for the lock', async () => {
+  const { server, record, before, renewed } = await twoTokens()
+  await elapse(5 * SECOND)
+  expect((await record())?.refreshToken).not.toBe(before)
+  for (const { value } of await Promise.all(renewed)) expect(server.accepts(value ?? '')).toBe(true)
+  expect(server.reuses).toEqual([])
+})
+
+test('two tokens of a session that no store has yet are renewed one by one, though one of them gets no lock', async () => {
+  const server = testAuthorizationServer({ lifetime: 60 })
+  const { store: inner, trouble } = troubledStore()
+  let refused = 1
+  const store: TokenStore = {
+    ...inner,
+    async lock(...lock) {
+      if (refused-- > 0) throw new Error('no lock is to be had')
+      return inner.lock(...lock)
+    },
+  }
+  trouble.replace = 'throws'
+  const source = new Person(sourceAt(server, { store }).options)
+  await source.signIn(server.newRefreshToken())
+  server.always({ delay: 2 * SECOND })
+  const requests = [{ rejectedToken: 'first' }, { resource: 'urn:other' }]
+  const renewed = requests.map((request) => outcome(source.getAccessToken(request)))
+  await elapse(10 * SECOND)
+  for (const { value } of await Promise.all(renewed)) expect(server.accepts(value ?? '')).toBe(true)
+  expect(server.reuses).toEqual([])
+})
