@@ -165,7 +165,7 @@ export class Session extends SessionCopy {
     const under = (lease: Lease) => ({ isMine: () => renewal.isCurrent() && lease.valid() })
     const { promise, resolve } = Promise.withResolvers<HeldToken>()
     const critical = async (lease: Lease) => {
-      const renewed = renew({ ...renewal, ...under(lease) })
+      const renewed = alone(under(lease)) // not while another token is renewed without the lock
       await renewed.catch(() => {}) // it is the outcome for the callers too
       // Who has the lock next must not find a refresh token that was spent …
       while (this.holdsSpent && lease.valid()) {
@@ -224,7 +224,7 @@ export class Session extends SessionCopy {
     const { own, watched, guard } = this.options
     guard()
     const held = this.held.get(own.tokenKey)
-    // What it comes to is written, and after it there is a timer again; but one may wait for the lock that is kept here.
+    // What a renewal comes to is written, and after it there is a timer again; one of another token may wait for our lock.
     if (this.#flights.size && !this.#kept) return
     const again = () => this.saved.then(() => this.save())
     const tried = () => (this.unsaved ? this.#settled() : this.reload())

@@ -28,7 +28,7 @@ function slowStore() {
   return { store, trouble, record, settings }
 }
 
-test('a write that is done late does not bring back a refresh token that was spent since it began', async () => {
+test('a refresh token that is being written is not sent before that is done, and the session goes on after it', async () => {
   const server = testAuthorizationServer({ lifetime: 60 })
   const { store, trouble, record, settings } = slowStore()
   const { options } = sourceAt(server, { store, timeout: SECOND })
@@ -44,7 +44,8 @@ test('a write that is done late does not bring back a refresh token that was spe
   Object.assign(settings, { fails: () => false, delay: 4 * SECOND })
   const renewed = outcome(source.getAccessToken({ rejectedToken }))
   await elapse(10 * SECOND)
-  expect(server.accepts((await renewed).value ?? '')).toBe(true)
+  expect((await renewed).error).toMatchObject({ retryable: true })
+  expect(server.tokenRequests()).toHaveLength(2)
   settings.delay = 0
   trouble.lock = undefined
   for (let minute = 0; minute < 3; minute++) {
@@ -122,3 +123,55 @@ test.each([5.5, 8, 12, Number.POSITIVE_INFINITY])(
     expect(source.session).toMatchObject({ status: 'signedIn' })
   },
 )
+
+/** Two tokens of one session, of which both are to be renewed, and a store that takes nothing of it at first. */
+async function twoTokens() {
+  const server = testAuthorizationServer({ lifetime: 60 })
+  const { store: inner, record } = troubledStore()
+  let failures = 0
+  const store: TokenStore = {
+    ...inner,
+    async replace(...write) {
+      if (failures-- > 0) throw new Error('the disk is full')
+      return inner.replace(...write)
+    },
+  }
+  const source = refreshToken({ ...sourceAt(server, { store }).options, refreshToken: server.newRefreshToken() })
+  const rejectedToken = await source.getAccessToken()
+  const before = (await record())?.refreshToken
+  failures = 2
+  const renewed = [source.getAccessToken({ rejectedToken }), source.getAccessToken({ resource: 'urn:other' })].map(
+    outcome,
+  )
+  return { server, record, before, renewed }
+}
+
+test('what could not be written is written soon, though another token of the session waits for the lock', async () => {
+  const { server, record, before, renewed } = await twoTokens()
+  await elapse(5 * SECOND)
+  expect((await record())?.refreshToken).not.toBe(before)
+  for (const { value } of await Promise.all(renewed)) expect(server.accepts(value ?? '')).toBe(true)
+  expect(server.reuses).toEqual([])
+})
+
+test('two tokens of a session that no store has yet are renewed one by one, though one of them gets no lock', async () => {
+  const server = testAuthorizationServer({ lifetime: 60 })
+  const { store: inner, trouble } = troubledStore()
+  let refused = 1
+  const store: TokenStore = {
+    ...inner,
+    async lock(...lock) {
+      if (refused-- > 0) throw new Error('no lock is to be had')
+      return inner.lock(...lock)
+    },
+  }
+  trouble.replace = 'throws'
+  const source = new Person(sourceAt(server, { store }).options)
+  await source.signIn(server.newRefreshToken())
+  server.always({ delay: 2 * SECOND })
+  const requests = [{ rejectedToken: 'first' }, { resource: 'urn:other' }]
+  const renewed = requests.map((request) => outcome(source.getAccessToken(request)))
+  await elapse(10 * SECOND)
+  for (const { value } of await Promise.all(renewed)) expect(server.accepts(value ?? '')).toBe(true)
+  expect(server.reuses).toEqual([])
+})
