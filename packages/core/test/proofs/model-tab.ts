@@ -120,13 +120,13 @@ function storeOf(world: Surroundings, self: () => Tab): TokenStore {
       }),
     replace: (key, expected, next) =>
       around(async () => {
-        const now = { tab: self(), turn: log.turn, at: performance.now() }
-        await trouble('replace', () => log.unwritten.push(now))
+        const now = () => ({ tab: self(), turn: log.turn, at: performance.now() })
+        await trouble('replace', () => log.unwritten.push(now()))
         const replaced = await store.replace(key, expected, next)
         // Neither what waits to be revoked nor the key for the next session is one.
         if (replaced && !key.includes('revocations') && !key.endsWith('"DPoP"]'))
-          log.stored.push({ ...now, record: next && structuredClone(next) })
-        await trouble('answer', () => log.unwritten.push(now))
+          log.stored.push({ ...now(), record: next && structuredClone(next) })
+        await trouble('answer', () => log.unwritten.push(now()))
         return replaced
       }),
     lock: (key, critical, duration) =>
