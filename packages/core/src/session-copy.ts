@@ -176,7 +176,10 @@ export class SessionCopy {
       const { startedAt } = (record.ended && before) || record
       const instead = { ...record, startedAt, seed: initial?.seed, version: versionOf(found) ?? 0 }
       const written = !isOver && (await this.write(unsaved === 'replacement' ? instead : record))
-      if (isOver) this.unsaved = undefined
+      if (isOver) {
+        this.unsaved = undefined
+        this.#stored = record.refreshToken // others have had it
+      }
       if (written && this.unsaved) return before
       // Somebody else may have written meanwhile, and not have been heard.
       const unread = (error: unknown) => this.options.degraded('the token store cannot be read', error)

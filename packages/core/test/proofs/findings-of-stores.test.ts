@@ -167,3 +167,40 @@ test('a refresh token that is being written counts as one that others have', asy
   await elapse(20 * SECOND)
   expect(server.reuses).toEqual([])
 })
+
+test('of a sign-in that the store had taken all the same the others have the refresh token, though what they made of it is read slowly', async () => {
+  const server = strictServer(0)
+  const { watch: _, ...shared } = memoryStore()
+  const log = new Log()
+  let answers = true
+  let reads = [] as (() => Promise<unknown>)[]
+  const store: TokenStore = {
+    ...shared,
+    lock: broken,
+    get: async (key) => {
+      await reads.shift()?.()
+      return shared.get(key)
+    },
+    replace: async (...given) => {
+      const replaced = await shared.replace(...given)
+      return answers ? replaced : new Promise(() => {})
+    },
+  }
+  const world = { kind: 'authorizationCode', server, log, random: () => 0, nextFault: () => ({}) } as const
+  const here = openTab({ ...world, store })
+  await turns(5)
+  answers = false
+  void here.signIn()
+  await turns(10)
+  answers = true
+  reads = Array(20).fill(broken)
+  await elapse(6 * SECOND) // it is given up
+  const there = openTab({ ...world, store: shared })
+  const rejectedToken = await there.source.getAccessToken()
+  await there.source.getAccessToken({ rejectedToken })
+  reads = [async () => {}, () => new Promise((resolve) => setTimeout(resolve, 2500))]
+  const renewed = outcome(here.source.getAccessToken({ rejectedToken }))
+  await elapse(30 * SECOND)
+  await renewed
+  expect(server.reuses).toEqual([])
+})
