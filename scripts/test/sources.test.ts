@@ -52,7 +52,14 @@ const layers: Record<number, string[]> = {
       'proof-servers.ts',
     ],
   ],
-  4: ['renewal-policy.ts', 'token-parameters.ts', 'held-token.ts', 'session-options.ts', 'session-copy.ts'],
+  4: [
+    'renewal-policy.ts',
+    'token-parameters.ts',
+    'held-token.ts',
+    'session-options.ts',
+    'shared-refresh-tokens.ts',
+    'session-copy.ts',
+  ],
   5: [
     'renewal.ts',
     'revocation.ts',

@@ -3,6 +3,7 @@ import { ours } from './renewal-errors.ts'
 import { type Failed, forbids } from './renewal-policy.ts'
 import type { Identity, SessionOptions } from './session-options.ts'
 import { emptyRecord, ended, isContinued, nextVersion, parseRecord, type SessionRecord } from './session-record.ts'
+import { SharedRefreshTokens } from './shared-refresh-tokens.ts'
 import { storageCall } from './storage-call.ts'
 import { type TokenStore, versionOf } from './token-store.ts'
 
@@ -29,10 +30,7 @@ export class SessionCopy {
   /** Settles when the last thing that was to be saved is, or cannot be. */
   saved: Promise<unknown> = Promise.resolve()
   #identity: Promise<Identity> | undefined
-  /** The refresh token that others have, as far as is known: the store's when it was last seen or, where it has none, the seed. */
-  #stored: string | undefined
-  /** And the one that they may have in a moment. */
-  #writing: string | undefined
+  readonly #shared = new SharedRefreshTokens()
   /** Whether a record of this session was ever seen there, and when the session had begun that was seen last. */
   #owned = false
   #startedAt: number | undefined
@@ -60,7 +58,7 @@ export class SessionCopy {
 
   async #identify(): Promise<Identity> {
     const identity = await this.options.identity()
-    this.#stored = identity.initial?.refreshToken
+    this.#shared.stored = identity.initial?.refreshToken
     return identity
   }
 
@@ -91,10 +89,10 @@ export class SessionCopy {
     const version = versionOf(found) ?? 0
     if (this.unsaved === 'replacement' || (this.unsaved && version === this.record?.version)) return
     // Whatever others noted beside a refresh token that is spent, what took its place is newer.
-    if (this.holdsSpent && parsed?.refreshToken === this.#stored) return this.#take({ ...this.base, version })
+    if (this.#spent.includes(parsed?.refreshToken)) return this.#take({ ...this.base, version })
     this.unsaved = undefined
     const isNew = initial && parsed?.seed !== initial.seed
-    this.#stored = (isNew ? initial : parsed)?.refreshToken
+    this.#shared.stored = (isNew ? initial : parsed)?.refreshToken
     this.#startedAt = parsed?.startedAt
     if (isNew) {
       // A newer seed has taken the place of ours: that session is not ours to touch, and ours goes on by itself.
@@ -118,23 +116,22 @@ export class SessionCopy {
    */
   async write(next: SessionRecord): Promise<boolean> {
     const { store, intent } = this
-    const [kept, spent] = [this.#kept, this.#stored]
+    const [kept, spent] = [this.#kept, this.#shared.stored]
     const record = { ...next, version: nextVersion(next.version) }
     let written = false
     this.#tried = record.version
-    this.#writing = record.refreshToken
     this.#changed = ++this.#step
     try {
       const expected = next.version === 0 ? undefined : next.version
-      if (store && !(await this.#storage('write', (key) => store.replace(key, expected, record)))) return false
+      const write = () => this.#storage('write', (key) => store?.replace(key, expected, record))
+      if (store && !(await this.#shared.during(record.refreshToken, write))) return false
       written = true
-      this.#stored = record.refreshToken
+      this.#shared.stored = record.refreshToken
       this.#startedAt = record.startedAt
       this.#owned = true
     } catch (error) {
       this.#notSaved(error)
     } finally {
-      this.#writing = undefined
       this.#changed = ++this.#step
     }
     // Somebody signed in or out meanwhile, and writes after this; or it was written over, which is known already.
@@ -178,7 +175,7 @@ export class SessionCopy {
       const written = !isOver && (await this.write(unsaved === 'replacement' ? instead : record))
       if (isOver) {
         this.unsaved = undefined
-        this.#stored = record.refreshToken // others have had it
+        this.#shared.stored = record.refreshToken // others have had it
       }
       if (written && this.unsaved) return before
       // Somebody else may have written meanwhile, and not have been heard.
@@ -191,7 +188,7 @@ export class SessionCopy {
 
   /** Whether others may have this refresh token. */
   isShared(refreshToken: string): boolean {
-    return refreshToken === this.#stored || refreshToken === this.#writing
+    return this.#shared.has(refreshToken)
   }
 
   /** Somebody has signed in here, and the store does not know yet. */
@@ -201,8 +198,11 @@ export class SessionCopy {
 
   /** The store may still have a refresh token that was spent, for it has failed to take the next one. */
   get holdsSpent(): boolean {
-    const stored = this.#stored
-    return this.unsaved === 'renewal' && stored !== undefined && stored !== this.record?.refreshToken
+    return this.#spent.length > 0
+  }
+
+  get #spent(): (string | undefined)[] {
+    return this.unsaved === 'renewal' ? this.#shared.before(this.record?.refreshToken) : []
   }
 
   /** Changes the copy alone; the store follows when it can. `intentAt`: somebody signed in (0), or out at this time. */

@@ -2,6 +2,7 @@ import { LoginRequiredError } from '@keyturn/core'
 import fc from 'fast-check'
 import { expect, test, vi } from 'vitest'
 import { HOUR, MINUTE, movedTime, SECOND, START } from '../renewal-harness.ts'
+import { failedOnce } from './model-examples.ts'
 import { judge } from './model-invariants.ts'
 import { keysWithoutThreads } from './model-keys.ts'
 import { faults, TIMEOUT } from './model-log.ts'
@@ -72,7 +73,8 @@ test.each<[Kind, number, string]>([
     })
     // The same histories every time, unless somebody looks for new ones.
     const same = process.env.PROOF_RUNS ? {} : { seed: 1 }
-    await fc.assert(property, { ...same, numRuns: RUNS, endOnFailure: process.env.PROOF_SHRINK === '0' })
+    const endOnFailure = process.env.PROOF_SHRINK === '0'
+    await fc.assert(property, { ...same, numRuns: RUNS + failedOnce.length, examples: failedOnce, endOnFailure })
   },
 )
 
