@@ -116,7 +116,7 @@ export class SessionCopy {
    */
   async write(next: SessionRecord): Promise<boolean> {
     const { store, intent } = this
-    const [kept, spent] = [this.#kept, this.#shared.stored]
+    const [kept, spent] = [this.#kept, this.base.refreshToken]
     const record = { ...next, version: nextVersion(next.version) }
     let written = false
     this.#tried = record.version

@@ -9,6 +9,8 @@ const SHORTEST_DELAY = SECOND / 2
 const NEWS = 40
 /** The fake monotonic clock goes back a little when the wall clock is set. */
 const SLACK = 10
+/** How long after a read that failed its tab may not have read again. */
+const BLIND = 4 * SECOND
 /** A clock of the model moves in steps. */
 const STEP = 1.1 * SECOND
 
@@ -38,6 +40,10 @@ function assertSentOnce({ stored, jumps, wakes, unwritten, unread, changes }: Lo
     const isOver = changes.some(({ tab, at }) => tab === before.tab && at <= again.at)
     if (isOver && unwritten.some(({ tab }) => tab === before.tab)) continue
     const known = stored.some(({ at, record }) => record?.refreshToken === before.successor && at <= again.at)
+    // Of what could not be written and may have been all the same nobody knows while nothing can be read either: a store
+    // that fails from the start leaves a session to go on from memory.
+    const isUnsure = unwritten.some((one) => one.tab === again.tab && one.refreshToken === again.refreshToken)
+    if (isUnsure && unread.some(({ tab, at }) => tab === again.tab && at <= again.at && again.at - at < BLIND)) continue
     const keptBy = before.successor !== undefined && (known || !before.tab.crashed)
     expect(keptBy, `${again.refreshToken} was sent though its successor was known`).toBe(false)
     const endedAt = before.endedAt ?? Number.POSITIVE_INFINITY

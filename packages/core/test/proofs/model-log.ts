@@ -83,7 +83,7 @@ export class Log {
   /** Whom the store failed to give anything. */
   readonly unread: { tab: Tab; at: number }[] = []
   /** What the store failed to take. */
-  readonly unwritten: { tab: Tab; turn: number; at: number }[] = []
+  readonly unwritten: { tab: Tab; turn: number; at: number; refreshToken: string | undefined }[] = []
   readonly minted: Map<string, Minted> = new Map()
   /** Refresh tokens that were sent with another key than theirs. */
   readonly wrongKeys: string[] = []

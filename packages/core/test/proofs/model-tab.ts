@@ -120,7 +120,8 @@ function storeOf(world: Surroundings, self: () => Tab): TokenStore {
       }),
     replace: (key, expected, next) =>
       around(async () => {
-        const now = () => ({ tab: self(), turn: log.turn, at: performance.now() })
+        const { refreshToken } = next ?? {}
+        const now = () => ({ tab: self(), turn: log.turn, at: performance.now(), refreshToken })
         await trouble('replace', () => log.unwritten.push(now()))
         const replaced = await store.replace(key, expected, next)
         // Neither what waits to be revoked nor the key for the next session is one.
