@@ -129,9 +129,9 @@ test.runIf(hasDebugger)('of many tabs that pass over the same holder, one at a t
 
 test('a lock that is taken in turn, by many tabs or by one, is not mistaken for one that never comes back', async () => {
   const tabs = await Promise.all([openTab(), openTab()])
-  const turns = tabs.map((tab) => tab.tell('takeTurns', key, 30, 50, LEASE))
+  const turns = tabs.map((tab) => tab.tell('takeTurns', key, 30, 50, LONG)) // in line until it is theirs
   await vi.waitFor(async () => expect((await navigator.locks.query()).pending?.length).toBeGreaterThan(30), 5_000)
-  // So long that no turn of theirs takes as long, on a busy machine either; all of them together take longer.
+  // So long that no turn of theirs takes as long, on a busy machine either; all that are left take longer.
   expect((await entered(LEASE)).after).toBeGreaterThan(LEASE)
   expect((await Promise.all(turns)).flat()).toEqual(Array.from({ length: 60 }, () => true))
 })
